@@ -1,0 +1,33 @@
+//! One model version on disk: every file listed in `manifest.json` with its SHA-256, the manifest created last.
+//! ```text
+//! manifest.json           format version, model version, tenant, files {name: size, sha256}
+//! model.json              ModelConfig          weights.safetensors   both towers
+//! vocabularies.json       ids and buckets      candidates.parquet    id, name, category, ..., vector
+//! customers.parquet       id, products, counts, last day, segment
+//! model_metadata.json     sizes, hyperparameters, test metrics       training_stats.json
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `digest.rs` | [`Digest`], and readers and writers that keep one |
+//! | `manifest.rs` | [`Manifest`] |
+//! | `metadata.rs` | [`ModelMetadata`], `model_metadata.json` |
+//! | `catalogue.rs` | [`Candidates`], [`Customers`] |
+//! | `tables.rs` | their Parquet form (feature `tables`) |
+//! | `model.rs` | [`ModelArtifact`]: publish and load (feature `tables`) |
+
+mod catalogue;
+mod digest;
+mod manifest;
+mod metadata;
+#[cfg(feature = "tables")]
+mod model;
+#[cfg(feature = "tables")]
+mod tables;
+
+pub use catalogue::{Candidates, Customers};
+pub use digest::{Digest, DigestReader, DigestWriter};
+pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};
+pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
+#[cfg(feature = "tables")]
+pub use model::ModelArtifact;

@@ -1,0 +1,176 @@
+//! Publishing and loading a model version.
+
+use super::tables::{CANDIDATES_FILE, CUSTOMERS_FILE};
+use super::{ARTIFACT_FORMAT_VERSION, Candidates, Customers, Digest, MANIFEST_FILE, Manifest, ModelMetadata};
+use crate::error::{Error, Result};
+use crate::model::{ModelConfig, WEIGHTS_FILE, Weights};
+use crate::store::{Publication, Store, TenantRoot};
+use crate::vocab::{VOCABULARY_FILE, Vocabulary};
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const MODEL_FILE: &str = "model.json";
+const METADATA_FILE: &str = "model_metadata.json";
+const STATS_FILE: &str = "training_stats.json";
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+/// A model is held in memory as a whole; a file beyond this is refused before it is read.
+const MAX_FILE_BYTES: u64 = 64 << 30;
+
+/// A trained model with everything that serving it needs.
+#[derive(Debug, Clone)]
+pub struct ModelArtifact {
+    /// Sizes, settings, results; holds the version.
+    pub metadata: ModelMetadata,
+    /// Architecture.
+    pub config: ModelConfig,
+    /// Both towers.
+    pub weights: Arc<Weights>,
+    /// Ids and buckets.
+    pub vocabulary: Arc<Vocabulary>,
+    /// The catalogue with its embeddings.
+    pub candidates: Arc<Candidates>,
+    /// Purchases of the training rows.
+    pub customers: Arc<Customers>,
+    /// Losses, durations, baselines: for people.
+    pub training_stats: Value,
+}
+
+impl ModelArtifact {
+    /// Publishes the model under `{root}/models/{version}`, manifest last, and notes it in the tenant's model log.
+    /// `created_at` is RFC 3339 by the host's clock.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] for a version that is there already, [`Error::Store`]; nothing half-written is visible,
+    /// and what was written is deleted.
+    pub async fn publish(&self, root: &TenantRoot, created_at: &str) -> Result<Manifest> {
+        let version = &self.metadata.model_version;
+        let folder = root.model(version)?;
+        match folder.size_bytes(MANIFEST_FILE).await {
+            Err(Error::NotFound { .. }) => {}
+            Err(e) => return Err(e),
+            Ok(_) => return Err(Error::AlreadyExists { path: folder.show(MANIFEST_FILE) }),
+        }
+        let mut publication = Publication::new(folder);
+        let files = match self.put_files(&mut publication).await {
+            Ok(files) => files,
+            Err(e) => {
+                publication.abort().await;
+                return Err(e);
+            }
+        };
+        let manifest = Manifest {
+            format_version: ARTIFACT_FORMAT_VERSION,
+            model_version: version.clone(),
+            tenant: root.tenant().clone(),
+            created_at: created_at.into(),
+            files,
+        };
+        publication.commit(MANIFEST_FILE, manifest.to_json()?.into()).await?;
+        let entry = serde_json::json!({"model_version": version, "created_at": created_at});
+        root.model_log()?.push(entry.to_string().into()).await?;
+        Ok(manifest)
+    }
+
+    async fn put_files(&self, publication: &mut Publication) -> Result<BTreeMap<String, Digest>> {
+        let mut files = BTreeMap::new();
+        let documents = [
+            (MODEL_FILE, json(&self.config, MODEL_FILE)?),
+            (METADATA_FILE, json(&self.metadata, METADATA_FILE)?),
+            (STATS_FILE, json(&self.training_stats, STATS_FILE)?),
+            (VOCABULARY_FILE, self.vocabulary.to_json(&self.config.schema)?),
+            (WEIGHTS_FILE, self.weights.to_safetensors(&self.config, &self.vocabulary)?),
+        ];
+        for (name, bytes) in documents {
+            files.insert(name.to_owned(), publication.put(name, bytes.into()).await?);
+        }
+        let candidates = Arc::clone(&self.candidates);
+        let (_, digest) = publication.put_with(CANDIDATES_FILE, move |out| candidates.write_parquet(out)).await?;
+        files.insert(CANDIDATES_FILE.into(), digest);
+        let (candidates, customers) = (Arc::clone(&self.candidates), Arc::clone(&self.customers));
+        let write = move |out: &mut (dyn std::io::Write + Send)| customers.write_parquet(&candidates, out);
+        files.insert(CUSTOMERS_FILE.into(), publication.put_with(CUSTOMERS_FILE, write).await?.1);
+        Ok(files)
+    }
+
+    /// The newest version in the tenant's model log.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when nothing was ever published.
+    pub async fn latest_version(root: &TenantRoot) -> Result<String> {
+        let log = root.model_log()?;
+        let shown = root.store().show("registry/models");
+        let (_, entry) = log.latest().await?.ok_or_else(|| Error::NotFound { path: shown.clone() })?;
+        let entry: Value = serde_json::from_slice(&entry).map_err(|e| Error::document(&shown, e.to_string()))?;
+        let version = entry.get("model_version").and_then(Value::as_str);
+        Ok(version.ok_or_else(|| Error::document(&shown, "the latest entry has no model_version"))?.to_owned())
+    }
+
+    /// Loads a version, every file verified against the manifest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Digest`], [`Error::Version`], [`Error::Shape`], [`Error::Corrupt`] and
+    /// [`Error::Document`], each naming the file.
+    pub async fn load(root: &TenantRoot, version: &str) -> Result<Self> {
+        let folder = root.model(version)?;
+        let shown = folder.show(MANIFEST_FILE);
+        let manifest = Manifest::parse(&folder.get(MANIFEST_FILE, MAX_MANIFEST_BYTES).await?, &shown)?;
+        if &manifest.tenant != root.tenant() || manifest.model_version != version {
+            let (tenant, found) = (&manifest.tenant, &manifest.model_version);
+            return Err(Error::document(shown, format!("is of tenant {tenant}, version {found}: it was copied here by hand")));
+        }
+        let file = |name: &'static str| verified(&folder, &manifest, name);
+        let config: ModelConfig = parse(&file(MODEL_FILE).await?, &folder.show(MODEL_FILE))?;
+        config.validate()?;
+        let vocabulary = Vocabulary::parse(&file(VOCABULARY_FILE).await?, &config.schema, &folder.show(VOCABULARY_FILE))?;
+        let shown = folder.show(WEIGHTS_FILE);
+        let weights = Weights::from_safetensors(&file(WEIGHTS_FILE).await?, &config, &vocabulary, &shown)?;
+        let candidates = Candidates::read_parquet(file(CANDIDATES_FILE).await?, &folder.show(CANDIDATES_FILE))?;
+        if candidates.vectors.ncols() != config.embedding_dim() {
+            return Err(Error::Shape {
+                file: folder.show(CANDIDATES_FILE),
+                tensor: "vector".into(),
+                expected: vec![candidates.len(), config.embedding_dim()],
+                got: candidates.vectors.shape().to_vec(),
+            });
+        }
+        let customers = Customers::read_parquet(file(CUSTOMERS_FILE).await?, &candidates, &folder.show(CUSTOMERS_FILE))?;
+        Ok(Self {
+            metadata: parse(&file(METADATA_FILE).await?, &folder.show(METADATA_FILE))?,
+            config,
+            weights: Arc::new(weights),
+            vocabulary: Arc::new(vocabulary),
+            candidates: Arc::new(candidates),
+            customers: Arc::new(customers),
+            training_stats: parse(&file(STATS_FILE).await?, &folder.show(STATS_FILE))?,
+        })
+    }
+}
+
+async fn verified(folder: &Store, manifest: &Manifest, name: &str) -> Result<Bytes> {
+    let shown = folder.show(name);
+    let Some(expected) = manifest.files.get(name) else {
+        return Err(Error::document(folder.show(MANIFEST_FILE), format!("does not list {name}")));
+    };
+    let bytes = folder.get(name, MAX_FILE_BYTES).await?;
+    let found = if bytes.len() as u64 == expected.size_bytes {
+        let hashed = bytes.clone();
+        let job = tokio::task::spawn_blocking(move || Digest::of(&hashed));
+        job.await.map_err(|_| Error::Worker { doing: "hashing a file" })?
+    } else {
+        Digest { size_bytes: bytes.len() as u64, sha256: String::new() }
+    };
+    expected.verify(&shown, &found)?;
+    Ok(bytes)
+}
+
+fn json<T: serde::Serialize>(value: &T, file: &str) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::document(file, e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], file: &str) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| Error::document(file, e.to_string()))
+}

@@ -1,0 +1,186 @@
+//! Parquet form of the catalogue and of the customers.
+
+use super::{Candidates, Customers};
+use crate::error::{Error, Result};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
+    StringArray, UInt32Array, UInt64Array,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, UInt32Type, UInt64Type};
+use bytes::Bytes;
+use ndarray::Array2;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+
+pub(super) const CANDIDATES_FILE: &str = "candidates.parquet";
+pub(super) const CUSTOMERS_FILE: &str = "customers.parquet";
+/// Largest embedding that a table may claim.
+const MAX_DIM: usize = 4096;
+
+fn write(batch: &RecordBatch, file: &str, out: &mut (dyn Write + Send)) -> Result<()> {
+    let fault = |e: parquet::errors::ParquetError| Error::document(file, e.to_string());
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by("recs".into())
+        .build();
+    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties)).map_err(fault)?;
+    writer.write(batch).map_err(fault)?;
+    writer.close().map_err(fault)?;
+    Ok(())
+}
+
+/// Reads a whole table into one batch.
+fn read(bytes: Bytes, file: &str) -> Result<RecordBatch> {
+    let damaged = |e: String| Error::corrupt(file, e);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| damaged(e.to_string()))?;
+    let schema = Arc::clone(builder.schema());
+    let reader = builder.build().map_err(|e| damaged(e.to_string()))?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| damaged(e.to_string()))?;
+    arrow::compute::concat_batches(&schema, &batches).map_err(|e| damaged(e.to_string()))
+}
+
+/// A column of the expected type without nulls.
+fn column<'a>(batch: &'a RecordBatch, name: &str, is: impl Fn(&DataType) -> bool, file: &str) -> Result<&'a ArrayRef> {
+    let present = || batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let found = batch.column_by_name(name).ok_or_else(|| Error::MissingColumn {
+        file: file.into(),
+        record: None,
+        field: name.into(),
+        column: name.into(),
+        present: present(),
+    })?;
+    if !is(found.data_type()) {
+        return Err(Error::WrongType {
+            file: file.into(),
+            record: None,
+            column: name.into(),
+            expected: "the type that recs writes".into(),
+            got: found.data_type().to_string(),
+        });
+    }
+    if let Some(record) = (found.null_count() > 0).then(|| (0..found.len()).find(|&i| found.is_null(i))).flatten() {
+        return Err(Error::InvalidValue {
+            file: file.into(),
+            record: Some(record as u64),
+            column: name.into(),
+            reason: "is null; no column of this table may be".into(),
+        });
+    }
+    Ok(found)
+}
+
+fn texts(batch: &RecordBatch, name: &str, file: &str) -> Result<Vec<String>> {
+    let found = column(batch, name, |t| *t == DataType::Utf8, file)?;
+    Ok(found.as_string::<i32>().iter().map(|v| v.unwrap_or_default().to_owned()).collect())
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>, file: &str) -> Result<RecordBatch> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, false)))
+        .map_err(|e| Error::document(file, e.to_string()))
+}
+
+fn item(of: DataType) -> Arc<Field> {
+    Arc::new(Field::new("item", of, false))
+}
+
+impl Candidates {
+    pub(super) fn write_parquet(&self, out: &mut (dyn Write + Send)) -> Result<()> {
+        let dim = i32::try_from(self.vectors.ncols()).unwrap_or(i32::MAX);
+        let values = Float32Array::from_iter_values(self.vectors.iter().copied());
+        let vectors = FixedSizeListArray::try_new(item(DataType::Float32), dim, Arc::new(values), None)
+            .map_err(|e| Error::document(CANDIDATES_FILE, e.to_string()))?;
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("product_id", Arc::new(StringArray::from_iter_values(&self.ids))),
+            ("name", Arc::new(StringArray::from_iter_values(&self.names))),
+            ("category", Arc::new(StringArray::from_iter_values(&self.categories))),
+            ("available", Arc::new(BooleanArray::from(self.available.clone()))),
+            ("popularity", Arc::new(UInt64Array::from(self.popularity.clone()))),
+            ("vector", Arc::new(vectors)),
+        ];
+        write(&batch(columns, CANDIDATES_FILE)?, CANDIDATES_FILE, out)
+    }
+
+    pub(super) fn read_parquet(bytes: Bytes, file: &str) -> Result<Self> {
+        let table = read(bytes, file)?;
+        let bools = column(&table, "available", |t| *t == DataType::Boolean, file)?;
+        let counts = column(&table, "popularity", |t| *t == DataType::UInt64, file)?;
+        let is_vector = |t: &DataType| matches!(t, DataType::FixedSizeList(f, n) if *f.data_type() == DataType::Float32 && (1..=MAX_DIM as i32).contains(n));
+        let vectors = column(&table, "vector", is_vector, file)?.as_fixed_size_list();
+        let dim = vectors.value_length() as usize;
+        let numbers = vectors.values().as_primitive::<Float32Type>().values();
+        if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
+            return Err(Error::InvalidValue {
+                file: file.into(),
+                record: Some((i / dim) as u64),
+                column: "vector".into(),
+                reason: format!("number {} is {}", i % dim, numbers[i]),
+            });
+        }
+        let vectors = Array2::from_shape_vec((table.num_rows(), dim), numbers.to_vec())
+            .map_err(|e| Error::corrupt(file, e.to_string()))?;
+        Ok(Self {
+            ids: texts(&table, "product_id", file)?,
+            names: texts(&table, "name", file)?,
+            categories: texts(&table, "category", file)?,
+            available: bools.as_boolean().iter().map(|v| v.unwrap_or(false)).collect(),
+            popularity: counts.as_primitive::<UInt64Type>().values().to_vec(),
+            vectors,
+        })
+    }
+}
+
+impl Customers {
+    pub(super) fn write_parquet(&self, candidates: &Candidates, out: &mut (dyn Write + Send)) -> Result<()> {
+        let offsets = OffsetBuffer::from_lengths(self.offsets.windows(2).map(|w| w[1] - w[0]));
+        let product = |&i: &u32| candidates.ids.get(i as usize).map(String::as_str).unwrap_or_default();
+        let ids = StringArray::from_iter_values(self.products.iter().map(product));
+        let list = |of: DataType, values: ArrayRef| {
+            ListArray::try_new(item(of), offsets.clone(), values, None)
+                .map(|l| Arc::new(l) as ArrayRef)
+                .map_err(|e| Error::document(CUSTOMERS_FILE, e.to_string()))
+        };
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("customer_id", Arc::new(StringArray::from_iter_values(&self.ids))),
+            ("product_ids", list(DataType::Utf8, Arc::new(ids))?),
+            ("counts", list(DataType::UInt32, Arc::new(UInt32Array::from(self.counts.clone())))?),
+            ("last_day", Arc::new(Int32Array::from(self.last_day.clone()))),
+            ("segment", Arc::new(StringArray::from_iter_values(&self.segment))),
+        ];
+        write(&batch(columns, CUSTOMERS_FILE)?, CUSTOMERS_FILE, out)
+    }
+
+    pub(super) fn read_parquet(bytes: Bytes, candidates: &Candidates, file: &str) -> Result<Self> {
+        let table = read(bytes, file)?;
+        let is_list = |of: DataType| move |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == of);
+        let products = column(&table, "product_ids", is_list(DataType::Utf8), file)?.as_list::<i32>();
+        let counts = column(&table, "counts", is_list(DataType::UInt32), file)?.as_list::<i32>();
+        if products.offsets() != counts.offsets() {
+            return Err(Error::corrupt(file, "product_ids and counts have lists of different lengths"));
+        }
+        let index: HashMap<&str, u32> = candidates.ids.iter().map(String::as_str).zip(0..).collect();
+        let names = products.values().as_string::<i32>();
+        let find = |(i, name): (usize, Option<&str>)| {
+            let name = name.unwrap_or_default();
+            index.get(name).copied().ok_or_else(|| Error::InvalidValue {
+                file: file.into(),
+                record: Some(products.offsets().partition_point(|&o| o as usize <= i) as u64 - 1),
+                column: "product_ids".into(),
+                reason: format!("product {name:?} is not in {CANDIDATES_FILE}"),
+            })
+        };
+        Ok(Self {
+            ids: texts(&table, "customer_id", file)?,
+            offsets: products.offsets().iter().map(|&o| o as usize).collect(),
+            products: names.iter().enumerate().map(find).collect::<Result<_>>()?,
+            counts: counts.values().as_primitive::<UInt32Type>().values().to_vec(),
+            last_day: column(&table, "last_day", |t| *t == DataType::Int32, file)?.as_primitive::<Int32Type>().values().to_vec(),
+            segment: texts(&table, "segment", file)?,
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! What a model is, apart from its numbers: `model.json`.
+
+use crate::error::{Error, Result};
+use crate::schema::{Schema, Tower};
+use serde::{Deserialize, Serialize};
+
+/// What stands after a dense layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Linear,
+    /// max(x, 0).
+    Relu,
+}
+
+/// The layers of one tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerConfig {
+    /// Width of each dense layer; the last is the embedding's. None: the concatenated features are the embedding.
+    pub layers: Vec<usize>,
+    /// After every layer but the last.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Scale embeddings to length 1.
+    #[serde(default)]
+    pub l2_normalise: bool,
+}
+
+/// A two-tower model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Fields and encodings.
+    pub schema: Schema,
+    /// The customer's side.
+    pub query: TowerConfig,
+    /// The product's side.
+    pub candidate: TowerConfig,
+    /// Training divides dot products by this; rankings do not depend on it, and served scores are plain dot products.
+    #[serde(default = "one")]
+    pub temperature: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl ModelConfig {
+    /// The reference architecture over `schema`: Dense 128-64-32 without activation on both sides, no normalisation.
+    pub fn reference(schema: Schema) -> Self {
+        let tower =
+            || TowerConfig { layers: vec![128, 64, 32], activation: Activation::Linear, l2_normalise: false };
+        Self { schema, query: tower(), candidate: tower(), temperature: 1.0 }
+    }
+
+    /// The layers of one tower.
+    pub fn tower(&self, tower: Tower) -> &TowerConfig {
+        match tower {
+            Tower::Query => &self.query,
+            Tower::Candidate => &self.candidate,
+        }
+    }
+
+    /// Width of a tower's concatenated features.
+    pub fn input_width(&self, tower: Tower) -> usize {
+        self.schema.encodings(tower).iter().map(crate::schema::Encoding::width).sum()
+    }
+
+    /// Width of the embeddings that both towers give.
+    pub fn embedding_dim(&self) -> usize {
+        self.query.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Query))
+    }
+
+    /// Checks schema, layers and temperature.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn validate(&self) -> Result<()> {
+        self.schema.validate()?;
+        for tower in [Tower::Query, Tower::Candidate] {
+            let layers = &self.tower(tower).layers;
+            let at = || format!("model.{}.layers", tower.name());
+            if layers.len() > 16 || layers.iter().any(|&w| !(1..=4096).contains(&w)) {
+                return Err(Error::config(at(), "at most 16 layers of 1 to 4096 units"));
+            }
+        }
+        let other = self.candidate.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Candidate));
+        if self.embedding_dim() != other {
+            let dim = self.embedding_dim();
+            return Err(Error::config("model", format!("query embeddings have {dim} numbers, candidate ones {other}")));
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return Err(Error::config("model.temperature", format!("is {}, must be above 0", self.temperature)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! The two towers: configuration, weights, features -> columns, and the forward pass.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.rs` | [`ModelConfig`]: schema plus the layers of each tower |
+//! | `weights.rs` | [`Weights`]: tables and dense layers, `weights.safetensors` |
+//! | `features.rs` | [`FeatureEncoder`]: rows -> [`TowerColumns`], ids and numbers; training and serving share it |
+//! | `cyclical.rs` | phases of time, in float32 as TensorFlow computes them |
+//! | `tower.rs` | [`TowerModel`]: columns -> embeddings |
+//!
+//! ```text
+//! row of values -> FeatureEncoder -> ids [tables] + numbers -> gather, concat -> Dense ... Dense -> (L2) -> embedding
+//! ```
+
+mod config;
+mod cyclical;
+mod features;
+mod tower;
+mod weights;
+
+pub use config::{Activation, ModelConfig, TowerConfig};
+pub use cyclical::cyclical;
+pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
+pub use tower::{TowerModel, activate, l2_normalise};
+pub use weights::{Dense, TowerWeights, WEIGHTS_FILE, Weights};

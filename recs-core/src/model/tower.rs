@@ -1,0 +1,160 @@
+//! Encoded rows -> embeddings.
+
+use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
+use crate::error::{Error, Result};
+use crate::kernel::gemm;
+use crate::schema::{Encoding, Tower};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Rows that one task embeds: its activations stay in the second-level cache.
+const BLOCK_ROWS: usize = 256;
+
+/// One tower, ready to embed.
+#[derive(Debug, Clone)]
+pub struct TowerModel {
+    encodings: Vec<Encoding>,
+    weights: Arc<TowerWeights>,
+    activation: Activation,
+    l2_normalise: bool,
+    input_width: usize,
+    dim: usize,
+}
+
+impl TowerModel {
+    /// Joins configuration and weights.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the weights have another number of tables or layers.
+    pub fn new(config: &ModelConfig, tower: Tower, weights: Arc<TowerWeights>) -> Result<Self> {
+        let encodings = config.schema.encodings(tower).to_vec();
+        let tables = encodings.iter().filter(|e| e.has_table()).count();
+        let layers = &config.tower(tower).layers;
+        if weights.embeddings.len() != tables || weights.dense.len() != layers.len() {
+            return Err(Error::Shape {
+                file: super::WEIGHTS_FILE.into(),
+                tensor: tower.name().into(),
+                expected: vec![tables, layers.len()],
+                got: vec![weights.embeddings.len(), weights.dense.len()],
+            });
+        }
+        Ok(Self {
+            encodings,
+            weights,
+            activation: config.tower(tower).activation,
+            l2_normalise: config.tower(tower).l2_normalise,
+            input_width: config.input_width(tower),
+            dim: config.embedding_dim(),
+        })
+    }
+
+    /// Width of an embedding.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Embeds every row, in blocks on the current rayon pool; one block runs on the calling thread.
+    ///
+    /// # Shapes
+    /// `[columns.rows, dim]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the columns are those of another tower, or an id is beyond its table.
+    pub fn embed(&self, columns: &TowerColumns) -> Result<Array2<f32>> {
+        let mut out = Array2::zeros((columns.rows, self.dim));
+        if columns.rows <= BLOCK_ROWS {
+            self.embed_block(columns, 0, out.view_mut())?;
+            return Ok(out);
+        }
+        let blocks: Vec<_> = out.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK_ROWS).enumerate().collect();
+        blocks.into_par_iter().try_for_each(|(i, block)| self.embed_block(columns, i * BLOCK_ROWS, block))?;
+        Ok(out)
+    }
+
+    fn embed_block(&self, columns: &TowerColumns, first: usize, mut out: ArrayViewMut2<'_, f32>) -> Result<()> {
+        let rows = out.nrows();
+        let mut x = Array2::zeros((rows, self.input_width));
+        self.gather(columns, first, x.view_mut())?;
+        for (i, layer) in self.weights.dense.iter().enumerate() {
+            x = dense(x.view(), layer);
+            if i + 1 < self.weights.dense.len() {
+                activate(self.activation, x.view_mut());
+            }
+        }
+        if self.l2_normalise {
+            l2_normalise(x.view_mut());
+        }
+        out.assign(&x);
+        Ok(())
+    }
+
+    /// Concatenates the features of rows `first..first + x.nrows()`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn gather(&self, columns: &TowerColumns, first: usize, mut x: ArrayViewMut2<'_, f32>) -> Result<()> {
+        let tables = self.weights.embeddings.len();
+        let numbers = self.encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum::<usize>();
+        let rows = first + x.nrows();
+        let shape = |tensor: &str, expected, got| {
+            let (expected, got) = (vec![rows, expected], vec![columns.rows, got]);
+            Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
+        };
+        if columns.ids.len() < rows * tables || columns.numbers.len() < rows * numbers {
+            return shape("ids", tables, columns.ids.len() / columns.rows.max(1));
+        }
+        for (i, mut target) in x.rows_mut().into_iter().enumerate() {
+            let row = first + i;
+            let (mut table, mut number, mut at) = (0, 0, 0);
+            for encoding in &self.encodings {
+                let to = at + encoding.width();
+                let mut part = target.slice_mut(s![at..to]);
+                if encoding.has_table() {
+                    let (id, embeddings) = (columns.ids[row * tables + table] as usize, &self.weights.embeddings[table]);
+                    if id >= embeddings.nrows() {
+                        return shape(encoding.name(), embeddings.nrows(), id);
+                    }
+                    part.assign(&embeddings.row(id));
+                    table += 1;
+                } else {
+                    let from = row * numbers + number;
+                    part.iter_mut().zip(&columns.numbers[from..]).for_each(|(to, x)| *to = *x);
+                    number += encoding.width();
+                }
+                at = to;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn dense(x: ArrayView2<'_, f32>, layer: &Dense) -> Array2<f32> {
+    let mut y = Array2::zeros((x.nrows(), layer.kernel.ncols()));
+    y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
+    gemm(1.0, x, layer.kernel.view(), 1.0, y.view_mut());
+    y
+}
+
+/// Applies an activation in place.
+pub fn activate(activation: Activation, mut x: ArrayViewMut2<'_, f32>) {
+    match activation {
+        Activation::Linear => {}
+        Activation::Relu => x.mapv_inplace(|v| v.max(0.0)),
+    }
+}
+
+/// Smallest squared length that is divided by, as in `tf.math.l2_normalize`.
+const SMALLEST_SQUARE: f32 = 1e-12;
+
+/// Scales every row to length 1 and gives each row's inverse length before.
+pub fn l2_normalise(mut x: ArrayViewMut2<'_, f32>) -> Vec<f32> {
+    let mut inverse = Vec::with_capacity(x.nrows());
+    for mut row in x.rows_mut() {
+        let square: f32 = row.iter().map(|v| v * v).sum();
+        let scale = 1.0 / square.max(SMALLEST_SQUARE).sqrt();
+        row.mapv_inplace(|v| v * scale);
+        inverse.push(scale);
+    }
+    inverse
+}

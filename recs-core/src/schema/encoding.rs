@@ -1,0 +1,174 @@
+//! How fields become numbers. Every encoding is computed exactly as TensorFlow computes it, in float32.
+
+use super::{DType, Field};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Largest embedding width.
+pub(super) const MAX_DIM: usize = 256;
+/// Numbers that [`Encoding::Cyclical`] makes: sine and cosine of four phases.
+pub const CYCLICAL_WIDTH: usize = 8;
+
+/// One part of a tower's input vector.
+///
+/// # Shapes
+/// Each encoding contributes [`Encoding::width`] columns to the `[rows, width]` input of its tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Encoding {
+    /// Vocabulary id (0 = out of vocabulary) -> row of a table of `vocabulary + 1` rows.
+    Embedding {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The field.
+        field: String,
+        /// Width of the table.
+        dim: usize,
+    },
+    /// Number of boundaries <= value -> row of a table of `boundaries + 1` rows.
+    Buckets {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The numeric field.
+        field: String,
+        /// Width of the table.
+        dim: usize,
+    },
+    /// (value - mean) / max(standard deviation, 1e-7), one number.
+    Normalised {
+        /// Name of the encoding.
+        name: String,
+        /// The numeric field.
+        field: String,
+    },
+    /// Sine and cosine of the phase in week, year (52 weeks), month (30.44 days) and year (12 such months).
+    Cyclical {
+        /// Name of the encoding.
+        name: String,
+        /// The field of Unix seconds.
+        field: String,
+    },
+    /// Fingerprint64(a + "_x_" + b) mod `bins` -> row of a table of `bins + 1` rows.
+    Cross {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The two parts, joined by `_x_`.
+        parts: [CrossPart; 2],
+        /// Number of hash bins.
+        bins: usize,
+        /// Width of the table.
+        dim: usize,
+    },
+}
+
+/// One side of a [`Encoding::Cross`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CrossPart {
+    /// The value itself, integers as decimal text.
+    Text {
+        /// The field.
+        field: String,
+    },
+    /// Decimal text of the value's bucket.
+    Bucket {
+        /// The numeric field.
+        field: String,
+    },
+    /// Decimal text of floor(value / 3600): hours since the epoch.
+    Hours {
+        /// The field of Unix seconds.
+        field: String,
+    },
+}
+
+impl CrossPart {
+    /// The field it reads.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Text { field } | Self::Bucket { field } | Self::Hours { field } => field,
+        }
+    }
+}
+
+impl Encoding {
+    /// Name of the encoding: unique in its tower, part of the names of its weights.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Embedding { name, .. }
+            | Self::Buckets { name, .. }
+            | Self::Normalised { name, .. }
+            | Self::Cyclical { name, .. }
+            | Self::Cross { name, .. } => name,
+        }
+    }
+
+    /// Columns it contributes to the tower's input.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Embedding { dim, .. } | Self::Buckets { dim, .. } | Self::Cross { dim, .. } => *dim,
+            Self::Normalised { .. } => 1,
+            Self::Cyclical { .. } => CYCLICAL_WIDTH,
+        }
+    }
+
+    /// True when it looks up rows of a table; false when it computes numbers.
+    pub fn has_table(&self) -> bool {
+        !matches!(self, Self::Normalised { .. } | Self::Cyclical { .. })
+    }
+
+    /// The fields it reads.
+    pub fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::Embedding { field, .. }
+            | Self::Buckets { field, .. }
+            | Self::Normalised { field, .. }
+            | Self::Cyclical { field, .. } => vec![field],
+            Self::Cross { parts, .. } => parts.iter().map(CrossPart::field).collect(),
+        }
+    }
+
+    pub(super) fn validate<'s>(&self, at: &str, field: impl Fn(&str) -> Result<&'s Field>) -> Result<()> {
+        let refuse = |reason: String| Err(Error::config(at, reason));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if self.name().is_empty() || self.name().len() > 128 || !self.name().chars().all(plain) {
+            return refuse("the name of an encoding needs 1 to 128 letters, digits, _ or -".into());
+        }
+        if self.has_table() && !(1..=MAX_DIM).contains(&self.width()) {
+            return refuse(format!("dim is {}, allowed are 1 to {MAX_DIM}", self.width()));
+        }
+        let numeric = |name: &str| -> Result<()> {
+            match field(name)?.dtype {
+                DType::Bytes => refuse(format!("field `{name}` is text, a number is needed")),
+                DType::Int64 | DType::Float => Ok(()),
+            }
+        };
+        let seconds = |name: &str| match field(name)?.dtype {
+            DType::Int64 => Ok(()),
+            other => refuse(format!("field `{name}` is {other}, Unix seconds as int64 are needed")),
+        };
+        match self {
+            Self::Embedding { field: name, .. } => {
+                if !field(name)?.has_vocabulary() {
+                    return refuse(format!("field `{name}` has no vocabulary: use buckets or normalised"));
+                }
+                Ok(())
+            }
+            Self::Buckets { field, .. } | Self::Normalised { field, .. } => numeric(field),
+            Self::Cyclical { field, .. } => seconds(field),
+            Self::Cross { parts, bins, .. } => {
+                if !(1..=100_000_000).contains(bins) {
+                    return refuse(format!("bins is {bins}, allowed are 1 to 100,000,000"));
+                }
+                parts.iter().try_for_each(|part| match part {
+                    CrossPart::Text { field: name } => match field(name)?.dtype {
+                        DType::Float => refuse(format!("field `{name}` is a float: cross its bucket")),
+                        DType::Bytes | DType::Int64 => Ok(()),
+                    },
+                    CrossPart::Bucket { field } => numeric(field),
+                    CrossPart::Hours { field } => seconds(field),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The folders of a tenant. Every path in the store is made here.
+
+use super::{NumberedLog, Store};
+use crate::error::{Error, Result};
+use crate::tenant::TenantId;
+
+/// `{store}/tenants/{tenant}`: everything of one tenant, and nothing of another.
+#[derive(Debug, Clone)]
+pub struct TenantRoot {
+    tenant: TenantId,
+    root: Store,
+}
+
+impl Store {
+    /// The part of this store that belongs to `tenant`.
+    ///
+    /// # Errors
+    /// None in practice: a [`TenantId`] is always a plain path segment.
+    pub fn tenant(&self, tenant: &TenantId) -> Result<TenantRoot> {
+        Ok(TenantRoot { tenant: tenant.clone(), root: self.child(&format!("tenants/{tenant}"))? })
+    }
+}
+
+impl TenantRoot {
+    /// Whose it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// `{root}`.
+    pub fn store(&self) -> &Store {
+        &self.root
+    }
+
+    /// `{root}/datasets/{run_id}`: `raw_data/`, `vocabularies/vocabularies.json`, `metadata.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `run_id` is not 1 to 128 of letters, digits, `-`, `_` and `.`, not starting with `.`.
+    pub fn dataset(&self, run_id: &str) -> Result<Store> {
+        self.root.child(&format!("datasets/{}", plain("run_id", run_id)?))
+    }
+
+    /// `{root}/models/{version}`.
+    ///
+    /// # Errors
+    /// As [`TenantRoot::dataset`].
+    pub fn model(&self, version: &str) -> Result<Store> {
+        self.root.child(&format!("models/{}", plain("model version", version)?))
+    }
+
+    /// `{root}/warehouse/{layer}/{table}`.
+    ///
+    /// # Errors
+    /// As [`TenantRoot::dataset`].
+    pub fn table(&self, layer: &str, table: &str) -> Result<Store> {
+        self.root.child(&format!("warehouse/{}/{}", plain("layer", layer)?, plain("table", table)?))
+    }
+
+    /// Log of finished datasets: the latest entry names the newest run.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn dataset_log(&self) -> Result<NumberedLog> {
+        Ok(NumberedLog::new(self.root.child("registry/datasets")?))
+    }
+
+    /// Log of published model versions: the latest entry names the newest version.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn model_log(&self) -> Result<NumberedLog> {
+        Ok(NumberedLog::new(self.root.child("registry/models")?))
+    }
+}
+
+fn plain<'a>(what: &str, name: &'a str) -> Result<&'a str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(Error::config(what, format!("{name:?}: 1 to 128 letters, digits, -, _ and . not starting with .")));
+    }
+    Ok(name)
+}

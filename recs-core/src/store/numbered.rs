@@ -1,0 +1,75 @@
+//! Changing state as a run of numbered immutable files.
+
+use super::Store;
+use crate::error::{Error, Result};
+use bytes::Bytes;
+
+/// `000001.json`, `000002.json`, …: the highest number is the state; a change is the creation of the next number, which
+/// exactly one of several writers wins. Works on every store that can create a file only if it is absent.
+#[derive(Debug, Clone)]
+pub struct NumberedLog {
+    store: Store,
+}
+
+const MAX_ENTRY_BYTES: u64 = 16 << 20;
+
+impl NumberedLog {
+    /// The log in the folder that `store` is.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Number of the latest entry; 0 for an empty log.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn latest_number(&self) -> Result<u64> {
+        let numbers = self.store.list("").await?;
+        Ok(numbers.iter().filter_map(|p| p.strip_suffix(".json")?.parse().ok()).max().unwrap_or(0))
+    }
+
+    /// The latest entry and its number.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn latest(&self) -> Result<Option<(u64, Bytes)>> {
+        match self.latest_number().await? {
+            0 => Ok(None),
+            number => Ok(Some((number, self.get(number).await?))),
+        }
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`].
+    pub async fn get(&self, number: u64) -> Result<Bytes> {
+        self.store.get(&name(number), MAX_ENTRY_BYTES).await
+    }
+
+    /// Adds the entry after `seen`, the number that the change is based on.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when somebody else was first: read the latest entry and decide again.
+    pub async fn append(&self, seen: u64, entry: Bytes) -> Result<u64> {
+        self.store.create(&name(seen + 1), entry).await.map(|_| seen + 1)
+    }
+
+    /// Adds an entry that does not depend on the ones before, retrying when others are faster.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn push(&self, entry: Bytes) -> Result<u64> {
+        let mut seen = self.latest_number().await?;
+        loop {
+            match self.append(seen, entry.clone()).await {
+                Err(Error::AlreadyExists { .. }) => seen += 1,
+                done => return done,
+            }
+        }
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("{number:06}.json")
+}

@@ -1,0 +1,63 @@
+//! A folder or a URL -> a store.
+
+use super::Store;
+use crate::error::{Error, Result};
+use object_store::ObjectStoreScheme;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Store {
+    /// Opens a store: a folder (`./data`, created when missing), `file:///…`, `memory:///`, and with the features
+    /// `gcs`, `s3` and `azure` `gs://bucket/…`, `s3://bucket/…`, `az://container/…`. Cloud credentials come from
+    /// `options` only, under object_store's names (e.g. `google_service_account`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a URL that is not understood or whose feature is off, [`Error::Io`] for a folder that
+    /// cannot be made.
+    pub fn open<K, V>(url: &str, options: impl IntoIterator<Item = (K, V)>) -> Result<Self>
+    where
+        K: AsRef<str>,
+        V: Into<String>,
+    {
+        if !url.contains("://") {
+            return Self::local(Path::new(url));
+        }
+        let refuse = |reason: String| Error::config("store", format!("{url}: {reason}"));
+        let parsed = url::Url::parse(url).map_err(|e| refuse(e.to_string()))?;
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(Error::config("store", "a URL with a user or password is refused: pass credentials as options"));
+        }
+        let (scheme, _) = ObjectStoreScheme::parse(&parsed).map_err(|e| refuse(e.to_string()))?;
+        match scheme {
+            ObjectStoreScheme::Local => {
+                let path = parsed.to_file_path().map_err(|()| refuse("is no local path".into()))?;
+                Self::local(&path)
+            }
+            ObjectStoreScheme::Memory => Ok(Self::new(Arc::new(InMemory::new()), url)),
+            _ => {
+                let (store, prefix) = object_store::parse_url_opts(&parsed, options)
+                    .map_err(|e| refuse(format!("{e} (is the feature gcs, s3 or azure of recs-core on?)")))?;
+                Ok(Self::new(Arc::from(store), url).at_prefix(&prefix))
+            }
+        }
+    }
+
+    /// A store in a local folder, which is created when missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn local(folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let folder = folder.canonicalize().map_err(|e| Error::io(folder, e))?;
+        let shown = folder.display().to_string();
+        let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| Error::store(&shown, e))?;
+        Ok(Self::new(Arc::new(inner.with_automatic_cleanup(true)), &shown))
+    }
+
+    /// A store in memory: for tests and notebooks.
+    pub fn memory() -> Self {
+        Self::new(Arc::new(InMemory::new()), "memory://")
+    }
+}

@@ -1,0 +1,154 @@
+//! Publishing and loading a model version.
+
+use recs_core::Error;
+use recs_core::artifact::{Candidates, Customers, MANIFEST_FILE, Manifest, ModelArtifact, ModelMetadata};
+use recs_core::model::{ModelConfig, Weights};
+use recs_core::schema::{Schema, Value};
+use recs_core::store::{Store, TenantRoot};
+use recs_core::tenant::TenantId;
+use recs_core::vocab::{VocabularyBuilder, VocabularyConfig};
+use std::sync::Arc;
+
+fn model(version: &str) -> ModelArtifact {
+    use Value::{Float, Int64, Text};
+    let schema = Schema::retail();
+    let mut builder = VocabularyBuilder::new(&schema, &VocabularyConfig::default()).unwrap();
+    for (customer, product) in [("1", 10), ("2", 11), ("é", 12)] {
+        let row = [Text(customer), Text("x"), Float(1.5), Int64(86_400), Int64(product), Text("n"), Text("c"), Text("s")];
+        builder.push(&row).unwrap();
+    }
+    let (vocabulary, config) = (builder.finish().unwrap(), ModelConfig::reference(schema));
+    let weights = Weights::build(&config, &vocabulary, |name, shape| {
+        Ok((0..shape.iter().product::<usize>()).map(|i| ((i + name.len()) % 13) as f32 * 0.01).collect())
+    })
+    .unwrap();
+    let candidates = Candidates {
+        ids: vec!["10".into(), "11".into(), "12".into()],
+        names: vec!["n".into(); 3],
+        categories: vec!["c".into(); 3],
+        available: vec![true, false, true],
+        popularity: vec![1, 5, 1],
+        vectors: ndarray::Array2::from_shape_fn((3, 32), |(i, j)| (i * 32 + j) as f32),
+    };
+    let customers = Customers {
+        ids: vec!["1".into(), "2".into(), "é".into()],
+        offsets: vec![0, 2, 2, 3],
+        products: vec![0, 2, 1],
+        counts: vec![3, 1, 2],
+        last_day: vec![1, 2, -3],
+        segment: vec!["x".into(), String::new(), "x".into()],
+    };
+    ModelArtifact {
+        metadata: ModelMetadata { model_version: version.into(), ..ModelMetadata::default() },
+        config,
+        weights: Arc::new(weights),
+        vocabulary: Arc::new(vocabulary),
+        candidates: Arc::new(candidates),
+        customers: Arc::new(customers),
+        training_stats: serde_json::json!({"epochs": 3}),
+    }
+}
+
+fn root(store: &Store) -> TenantRoot {
+    store.tenant(&TenantId::new("acme").unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_published_model_loads_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in [Store::local(folder.path()).unwrap(), Store::memory()] {
+        let (root, published) = (root(&store), model("v1"));
+        published.publish(&root, "2018-01-02T00:00:00Z").await.unwrap();
+        assert_eq!(ModelArtifact::latest_version(&root).await.unwrap(), "v1");
+        let loaded = ModelArtifact::load(&root, "v1").await.unwrap();
+        assert_eq!(loaded.weights, published.weights);
+        assert_eq!(loaded.candidates, published.candidates);
+        assert_eq!(loaded.customers, published.customers);
+        assert_eq!(loaded.config, published.config);
+        assert_eq!(loaded.training_stats, published.training_stats);
+        assert_eq!(loaded.candidates.by_popularity(), [1, 0, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_version_is_published_once() {
+    let store = Store::memory();
+    let root = root(&store);
+    model("v1").publish(&root, "t").await.unwrap();
+    let before = root.model("v1").unwrap().get(MANIFEST_FILE, 1 << 20).await.unwrap();
+    assert!(matches!(model("v1").publish(&root, "u").await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(root.model("v1").unwrap().get(MANIFEST_FILE, 1 << 20).await.unwrap(), before);
+    ModelArtifact::load(&root, "v1").await.unwrap();
+}
+
+#[tokio::test]
+async fn every_file_is_verified() {
+    let store = Store::memory();
+    let root = root(&store);
+    let manifest = model("v1").publish(&root, "t").await.unwrap();
+    assert_eq!(manifest.files.len(), 7);
+    let folder = root.model("v1").unwrap();
+    for name in manifest.files.keys() {
+        let good = folder.get(name, 1 << 30).await.unwrap();
+        let mut flipped = good.to_vec();
+        let at = flipped.len() / 2;
+        flipped[at] ^= 1;
+        for broken in [flipped, good[..at].to_vec()] {
+            folder.put(name, broken.into()).await.unwrap();
+            let error = ModelArtifact::load(&root, "v1").await.unwrap_err();
+            assert!(matches!(error, Error::Digest { .. }), "{error}");
+            assert!(error.to_string().contains(name.as_str()), "{error}");
+        }
+        folder.delete(name).await.unwrap();
+        assert!(matches!(ModelArtifact::load(&root, "v1").await, Err(Error::NotFound { .. })));
+        folder.put(name, good).await.unwrap();
+    }
+    ModelArtifact::load(&root, "v1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_model_of_another_tenant_or_layout_is_refused() {
+    let store = Store::memory();
+    let (ours, theirs) = (root(&store), store.tenant(&TenantId::new("other").unwrap()).unwrap());
+    model("v1").publish(&ours, "t").await.unwrap();
+    for path in ours.store().list("models").await.unwrap() {
+        let bytes = ours.store().get(&path, 1 << 30).await.unwrap();
+        theirs.store().put(&path, bytes).await.unwrap();
+    }
+    let error = ModelArtifact::load(&theirs, "v1").await.unwrap_err();
+    assert!(error.to_string().contains("is of tenant acme"), "{error}");
+    assert!(matches!(ModelArtifact::load(&ours, "v2").await, Err(Error::NotFound { .. })));
+    assert!(matches!(ModelArtifact::latest_version(&theirs).await, Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn weights_of_another_shape_are_refused() {
+    let (a, mut b) = (model("v1"), model("v1"));
+    let bytes = a.weights.to_safetensors(&a.config, &a.vocabulary).unwrap();
+    b.config.query.layers = vec![128, 32];
+    let error = Weights::from_safetensors(&bytes, &b.config, &b.vocabulary, "weights.safetensors").unwrap_err();
+    assert!(matches!(&error, Error::Shape { tensor, .. } if tensor == "query.dense_1.kernel"), "{error}");
+    for cut in [0, 7, 8, 100, bytes.len() - 1] {
+        assert!(Weights::from_safetensors(&bytes[..cut], &a.config, &a.vocabulary, "w").is_err());
+    }
+}
+
+#[test]
+fn manifests_of_another_shape_are_refused() {
+    let good = serde_json::json!({"format_version": 1, "model_version": "v", "tenant": "acme", "created_at": "t", "files": {}});
+    let parse = |json: &serde_json::Value| Manifest::parse(json.to_string().as_bytes(), "manifest.json");
+    parse(&good).unwrap();
+    let digest = serde_json::json!({"size_bytes": 1, "sha256": "0".repeat(64)});
+    for (key, value) in [
+        ("format_version", serde_json::json!(2)),
+        ("tenant", serde_json::json!("../x")),
+        ("files", serde_json::json!({"../x": digest})),
+        ("files", serde_json::json!({"x": {"size_bytes": 1, "sha256": "zz"}})),
+        ("files", serde_json::json!([1])),
+        ("surplus", serde_json::json!(1)),
+    ] {
+        let mut broken = good.clone();
+        broken[key] = value;
+        assert!(parse(&broken).is_err(), "{broken}");
+    }
+}

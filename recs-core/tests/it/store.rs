@@ -1,0 +1,170 @@
+//! The store: conditional puts, streams, publications, tenants.
+
+use recs_core::Error;
+use recs_core::store::{NumberedLog, Publication, Store};
+use recs_core::tenant::TenantId;
+use std::io::{Read, Write};
+
+fn stores() -> (tempfile::TempDir, Vec<Store>) {
+    let folder = tempfile::tempdir().unwrap();
+    let local = Store::local(folder.path()).unwrap();
+    (folder, vec![local, Store::memory()])
+}
+
+#[tokio::test]
+async fn of_many_creators_exactly_one_wins() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let jobs: Vec<_> = (0..16u8)
+            .map(|i| {
+                let store = store.clone();
+                tokio::spawn(async move { store.create("a/b.json", vec![i].into()).await })
+            })
+            .collect();
+        let mut won = 0;
+        for job in jobs {
+            match job.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(Error::AlreadyExists { .. }) => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+}
+
+#[tokio::test]
+async fn numbered_entries_of_two_writers_are_all_kept() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let push = |name: &'static str| {
+            let log = NumberedLog::new(store.child("log").unwrap());
+            tokio::spawn(async move {
+                for i in 0..20 {
+                    log.push(format!("{name}{i}").into()).await.unwrap();
+                }
+            })
+        };
+        let (a, b) = (push("a"), push("b"));
+        a.await.unwrap();
+        b.await.unwrap();
+        let log = NumberedLog::new(store.child("log").unwrap());
+        assert_eq!(log.latest_number().await.unwrap(), 40);
+        let mut entries = Vec::new();
+        for n in 1..=40 {
+            entries.push(String::from_utf8(log.get(n).await.unwrap().to_vec()).unwrap());
+        }
+        entries.sort();
+        entries.dedup();
+        assert_eq!(entries.len(), 40);
+        assert!(matches!(log.append(3, "x".into()).await, Err(Error::AlreadyExists { .. })));
+    }
+}
+
+#[tokio::test]
+async fn streams_of_every_size_come_back_with_their_digest() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        for size in [0usize, 1, 5 << 20, (5 << 20) + 1, 23 << 20] {
+            let write = move |out: &mut (dyn Write + Send)| {
+                let block: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+                block.chunks(77_777).try_for_each(|c| out.write_all(c)).unwrap();
+                Ok(size)
+            };
+            let (value, digest) = store.put_with("big.bin", write).await.unwrap();
+            assert_eq!((value, digest.size_bytes), (size, size as u64));
+            let read = |input: &mut (dyn Read + Send)| {
+                let mut all = Vec::new();
+                input.read_to_end(&mut all).unwrap();
+                Ok(all)
+            };
+            let back = store.get_with("big.bin", read).await.unwrap();
+            assert_eq!(back.len(), size);
+            digest.verify("big.bin", &recs_core::artifact::Digest::of(&back)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_stream_leaves_nothing() {
+    let (folder, stores) = stores();
+    for store in &stores {
+        for size in [10, 12 << 20] {
+            let write = move |out: &mut (dyn Write + Send)| -> Result<(), Error> {
+                out.write_all(&vec![1; size]).unwrap();
+                Err(Error::Cancelled)
+            };
+            assert!(matches!(store.put_with("x/half.bin", write).await, Err(Error::Cancelled)));
+            assert!(matches!(store.size_bytes("x/half.bin").await, Err(Error::NotFound { .. })));
+        }
+    }
+    let left: Vec<_> = walk(folder.path());
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    entries.flat_map(|p| if p.is_dir() { walk(&p) } else { vec![p] }).collect()
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_early_is_no_error() {
+    let store = Store::memory();
+    store.put("a", vec![7; 100].into()).await.unwrap();
+    let first = store.get_with("a", |input| {
+        let mut byte = [0];
+        input.read_exact(&mut byte).unwrap();
+        Ok(byte[0])
+    });
+    assert_eq!(first.await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn an_aborted_publication_leaves_nothing_and_a_committed_one_is_whole() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let mut publication = Publication::new(store.child("v1").unwrap());
+        publication.put("a.bin", "a".into()).await.unwrap();
+        publication.abort().await;
+        assert!(store.list("").await.unwrap().is_empty());
+        let mut publication = Publication::new(store.child("v1").unwrap());
+        publication.put("a.bin", "a".into()).await.unwrap();
+        publication.commit("manifest.json", "m".into()).await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["v1/a.bin", "v1/manifest.json"]);
+        let again = Publication::new(store.child("v1").unwrap());
+        assert!(matches!(again.commit("manifest.json", "n".into()).await, Err(Error::AlreadyExists { .. })));
+    }
+}
+
+#[tokio::test]
+async fn paths_cannot_leave_the_tenant() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let root = store.tenant(&TenantId::new("acme").unwrap()).unwrap();
+        for path in ["../other/x", "/x", "a//b", "a/../../x", ".", "", "a/./b", "a/"] {
+            assert!(root.store().put(path, "x".into()).await.is_err(), "{path:?}");
+        }
+        for name in ["", "..", "a/b", ".hidden", "a b", "ä"] {
+            assert!(root.model(name).is_err() && root.dataset(name).is_err(), "{name:?}");
+        }
+        root.model("v1").unwrap().put("x", "x".into()).await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["tenants/acme/models/v1/x"]);
+    }
+}
+
+#[tokio::test]
+async fn an_object_above_the_limit_is_not_read() {
+    let store = Store::memory();
+    store.put("a", vec![0; 100].into()).await.unwrap();
+    assert!(matches!(store.get("a", 99).await, Err(Error::TooLarge { size: 100, limit: 99, .. })));
+}
+
+#[test]
+fn urls_with_secrets_or_unknown_schemes_are_refused() {
+    let none: [(&str, &str); 0] = [];
+    for url in ["s3://key:secret@bucket/x", "ftp://host/x", "gs://", "http s://x"] {
+        let error = Store::open(url, none).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+    Store::open("memory:///", none).unwrap();
+}

@@ -1,0 +1,218 @@
+//! What a training run is: model, objective, optimiser, schedule, split.
+
+use crate::data::SplitKind;
+use crate::error::{Error, Result};
+use crate::loss::LossConfig;
+use crate::optim::{Clip, OptimiserConfig};
+use crate::schedule::ScheduleConfig;
+use recs_core::model::{Activation, ModelConfig, TowerConfig};
+use recs_core::schema::Schema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A complete set of defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The model, loss and optimiser of the usual TensorFlow Recommenders program, number for number.
+    Reference,
+    /// What gives the best recommendations we know of.
+    #[default]
+    Recommended,
+}
+
+/// Stops when the validation does not get better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Epochs without a better validation Recall@100 before training ends; the best weights are restored.
+    pub patience: usize,
+}
+
+/// A training run. Start from [`TrainConfig::recommended`] or [`TrainConfig::reference`] and change fields, or from
+/// [`TrainConfig::from_overrides`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Where the defaults came from; `reference` also keeps the schema's own encodings.
+    pub preset: Preset,
+    /// Which rows are test and validation.
+    pub split: SplitKind,
+    /// Epochs at most.
+    pub epochs: usize,
+    /// Rows a step; each row's product is a negative of all others.
+    pub batch: usize,
+    /// Learning rate after warm-up.
+    pub learning_rate: f32,
+    /// Seed of weights and shuffling. Same seed and same threads: same bits.
+    pub seed: u64,
+    /// Threads of the training's own pool; 0 = all cores.
+    pub threads: usize,
+    /// The customer's tower.
+    pub query: TowerConfig,
+    /// The product's tower.
+    pub candidate: TowerConfig,
+    /// Loss.
+    pub loss: LossConfig,
+    /// Optimiser.
+    pub optimiser: OptimiserConfig,
+    /// Clipping of gradients.
+    pub clip: Clip,
+    /// L1 penalty on the first kernel of each tower.
+    pub l1: f32,
+    /// Warm-up and reduction on plateau.
+    pub schedule: ScheduleConfig,
+    /// None: all epochs.
+    pub early_stopping: Option<EarlyStopping>,
+    /// After choosing the number of epochs on the validation rows, train anew on everything before the test.
+    pub refit: bool,
+    /// Validation rows scored an epoch, evenly spread; 0 = all.
+    pub validation_rows: usize,
+    /// Half width of the uniform distribution that embeddings start from.
+    pub embedding_init: f32,
+}
+
+impl TrainConfig {
+    /// Dense 128-64-32 without activation, summed in-batch softmax, Keras's dense Adam, clipnorm 1, L1 0.02; no
+    /// validation, no schedule.
+    pub fn reference() -> Self {
+        let tower =
+            TowerConfig { layers: vec![128, 64, 32], activation: Activation::Linear, l2_normalise: false };
+        Self {
+            preset: Preset::Reference,
+            split: SplitKind::Random,
+            epochs: 5,
+            batch: 2048,
+            learning_rate: 1e-3,
+            seed: 7,
+            threads: 0,
+            query: tower.clone(),
+            candidate: tower,
+            loss: LossConfig::reference(),
+            optimiser: OptimiserConfig::keras_adam(),
+            clip: Clip::PerVariable { norm: 1.0 },
+            l1: 0.02,
+            schedule: ScheduleConfig::constant(),
+            early_stopping: None,
+            refit: false,
+            validation_rows: 0,
+            embedding_init: 0.05,
+        }
+    }
+
+    /// L2-normalised towers with a temperature, mean softmax with logQ correction and accidental hits masked,
+    /// row-sparse Adam with a global norm, warm-up, plateau, early stopping and refit; evaluated by time.
+    pub fn recommended() -> Self {
+        let tower = TowerConfig { layers: vec![128, 64], activation: Activation::Relu, l2_normalise: true };
+        Self {
+            preset: Preset::Recommended,
+            split: SplitKind::Time,
+            epochs: 30,
+            batch: 2048,
+            learning_rate: 2e-3,
+            seed: 7,
+            threads: 0,
+            query: tower.clone(),
+            candidate: tower,
+            loss: LossConfig::recommended(),
+            optimiser: OptimiserConfig::lazy_adam(),
+            clip: Clip::GlobalNorm { norm: 1.0 },
+            l1: 0.0,
+            schedule: ScheduleConfig::recommended(),
+            early_stopping: Some(EarlyStopping { patience: 4 }),
+            refit: true,
+            validation_rows: 10_000,
+            embedding_init: 0.05,
+        }
+    }
+
+    /// The defaults of a preset.
+    pub fn preset(preset: Preset) -> Self {
+        match preset {
+            Preset::Reference => Self::reference(),
+            Preset::Recommended => Self::recommended(),
+        }
+    }
+
+    /// A preset (`overrides.preset`, `recommended` when absent) with single settings changed; tables merge key by key.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a setting that does not exist or is of another type.
+    ///
+    /// ```
+    /// use recs_train::TrainConfig;
+    /// let overrides = serde_json::json!({"preset": "reference", "epochs": 2, "query": {"activation": "relu"}});
+    /// let config = TrainConfig::from_overrides(overrides.as_object().unwrap())?;
+    /// assert_eq!((config.epochs, config.query.layers.len()), (2, 3));
+    /// # Ok::<(), recs_train::Error>(())
+    /// ```
+    pub fn from_overrides(overrides: &Map<String, Value>) -> Result<Self> {
+        let fault = |e: serde_json::Error| Error::config("train", e.to_string());
+        let preset = overrides.get("preset").cloned().unwrap_or(Value::String("recommended".into()));
+        let preset: Preset = serde_json::from_value(preset).map_err(fault)?;
+        let mut merged = serde_json::to_value(Self::preset(preset)).map_err(fault)?;
+        merge(&mut merged, &Value::Object(overrides.clone()));
+        let config: Self = serde_json::from_value(merged).map_err(fault)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The model of this run over `schema`: its own encodings for `reference`, the recommended ones otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when towers and schema do not fit.
+    pub fn model(&self, schema: &Schema) -> Result<ModelConfig> {
+        let schema = match self.preset {
+            Preset::Reference => schema.clone(),
+            Preset::Recommended => schema.clone().with_recommended_encodings()?,
+        };
+        let model = ModelConfig {
+            schema,
+            query: self.query.clone(),
+            candidate: self.candidate.clone(),
+            temperature: self.loss.temperature,
+        };
+        model.validate()?;
+        Ok(model)
+    }
+
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |field: &str, reason: String| Err(Error::config(format!("train.{field}"), reason));
+        if !(1..=100_000).contains(&self.epochs) {
+            return refuse("epochs", format!("is {}, allowed are 1 to 100,000", self.epochs));
+        }
+        if !(2..=1 << 20).contains(&self.batch) {
+            return refuse("batch", format!("is {}, allowed are 2 to 1,048,576", self.batch));
+        }
+        if self.threads > 1024 {
+            return refuse("threads", format!("is {}, at most 1024", self.threads));
+        }
+        for (name, value) in [("learning_rate", self.learning_rate), ("embedding_init", self.embedding_init)] {
+            if !(value.is_finite() && value > 0.0) {
+                return refuse(name, format!("is {value}, must be above 0"));
+            }
+        }
+        if !(self.l1.is_finite() && self.l1 >= 0.0) {
+            return refuse("l1", format!("is {}, must not be negative", self.l1));
+        }
+        self.loss.validate()?;
+        self.optimiser.validate()?;
+        self.clip.validate()?;
+        self.schedule.validate()
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}

@@ -1,0 +1,90 @@
+//! Training, validation and test rows.
+
+use super::{NO_PRODUCT, TrainData};
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How rows are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitKind {
+    /// File order: the last 5 % are test, the 15 % before them validation.
+    Random,
+    /// Test = the last 7 days (timestamp > max - 7 days), validation = the 7 days before.
+    #[default]
+    Time,
+}
+
+impl SplitKind {
+    /// Name in configuration and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Time => "time",
+        }
+    }
+}
+
+/// Rows of each part, in file order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// To train on while choosing.
+    pub train: Vec<u32>,
+    /// To choose on.
+    pub validation: Vec<u32>,
+    /// To report on, once.
+    pub test: Vec<u32>,
+}
+
+const DAY_SECONDS: i64 = 86_400;
+
+impl Split {
+    /// Splits the rows; rows of unknown products are left out of training and validation, and stay in the test.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when training or test would be empty.
+    pub fn new(data: &TrainData, kind: SplitKind) -> Result<Self> {
+        let rows = data.rows();
+        let part: Box<dyn Fn(usize) -> u8> = match kind {
+            SplitKind::Random => {
+                // In hundredths, so that no float decides which row is where.
+                let (validation, test) = (rows * 80 / 100, rows * 95 / 100);
+                Box::new(move |row| u8::from(row >= validation) + u8::from(row >= test))
+            }
+            SplitKind::Time => {
+                let last = data.timestamp.iter().copied().max().unwrap_or(0);
+                let after = |days: i64| last.saturating_sub(days * DAY_SECONDS);
+                let (validation, test) = (after(14), after(7));
+                let time = &data.timestamp;
+                Box::new(move |row| u8::from(time[row] > validation) + u8::from(time[row] > test))
+            }
+        };
+        let mut split = Self { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
+        for row in 0..rows {
+            let to = match part(row) {
+                2 => &mut split.test,
+                _ if data.product[row] == NO_PRODUCT => continue,
+                1 => &mut split.validation,
+                _ => &mut split.train,
+            };
+            to.push(row as u32);
+        }
+        for (what, rows) in [("training split", &split.train), ("test split", &split.test)] {
+            if rows.is_empty() {
+                let reason = match kind {
+                    SplitKind::Time => "is empty: the time split needs more than 14 days of purchases; widen the window or use split = \"random\"",
+                    SplitKind::Random => "is empty: there are too few rows",
+                };
+                return Err(Error::Data { what, reason: reason.into() });
+            }
+        }
+        Ok(split)
+    }
+
+    /// Everything before the test, in file order.
+    pub fn before_test(&self) -> Vec<u32> {
+        let mut rows = [&self.train[..], &self.validation[..]].concat();
+        rows.sort_unstable();
+        rows
+    }
+}

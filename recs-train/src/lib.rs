@@ -1,0 +1,48 @@
+//! Two-tower training on encoded columns: data, losses, optimisers, evaluation.
+//!
+//! A run reads a dataset's shards into integer columns once, trains on all cores (or a given number of threads), chooses
+//! on validation rows, refits, and reports Recall@K on the test rows beside popularity.
+//!
+//! ```no_run
+//! use recs_core::{dataset::Dataset, observe::{CancelToken, Silent}, schema::Schema, store::Store, vocab::Vocabulary};
+//! use recs_train::{TrainConfig, TrainData, Trainer};
+//! use std::sync::Arc;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (schema, cancel) = (Schema::retail(), CancelToken::new());
+//! let dataset = Dataset::open(Store::local("store/tenants/demo/datasets/run-1".as_ref())?).await?;
+//! let vocabulary = Vocabulary::build(&dataset, &schema, &Default::default(), 2, Arc::new(Silent), &cancel).await?;
+//! let vocabulary = Arc::new(vocabulary);
+//!
+//! let config = TrainConfig::recommended();
+//! let model = config.model(&schema)?;
+//! let data = TrainData::load(&dataset, &model.schema, vocabulary.clone(), 2, Arc::new(Silent), &cancel).await?;
+//! let fitted = Trainer::new(Arc::new(data), model, vocabulary, config)?.fit(&Silent, &cancel)?;
+//! println!("Recall@100 {:?}, popularity {:?}", fitted.test.recall_at_100, fitted.popularity.recall_at_100);
+//! let artifact = fitted.into_artifact("2018-01-02")?;
+//! # Ok(()) }
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`data`] | shards -> columns, splits, shuffling |
+//! | [`backend`] | the arithmetic of a step |
+//! | [`loss`], [`optim`], [`schedule`] | one algorithm a file |
+//! | [`trainer`] | epochs, evaluation, artifact |
+//! | [`tracking`] | observers that keep metrics |
+
+pub mod backend;
+mod config;
+pub mod data;
+/// The error of this crate.
+pub mod error;
+pub mod loss;
+pub mod optim;
+pub mod schedule;
+pub mod tracking;
+pub mod trainer;
+
+pub use config::{EarlyStopping, Preset, TrainConfig};
+pub use data::TrainData;
+pub use error::{Error, Result};
+pub use trainer::{Evaluation, Fitted, Trainer};

@@ -1,0 +1,36 @@
+//! Metrics and warnings as JSON lines.
+
+use recs_core::observe::{Event, Observer};
+use serde_json::json;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+/// Writes one JSON object a metric, warning and finished stage: `{"metric": "loss", "step": 1, "value": 7.6}`,
+/// `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`. A sink that fails is ignored: tracking never stops a run.
+#[derive(Debug)]
+pub struct JsonLines<W>(Mutex<W>);
+
+impl<W: Write + Send> JsonLines<W> {
+    /// Writes into `sink`.
+    pub fn new(sink: W) -> Self {
+        Self(Mutex::new(sink))
+    }
+
+    /// Gives the sink back.
+    pub fn into_inner(self) -> W {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write + Send> Observer for JsonLines<W> {
+    fn on_event(&self, event: &Event) {
+        let line = match event {
+            Event::Metric { name, step, value } => json!({"metric": name, "step": step, "value": value}),
+            Event::Warning { stage, message } => json!({"warning": message, "stage": stage}),
+            Event::Finished { stage, seconds } => json!({"stage": stage, "seconds": seconds}),
+            _ => return,
+        };
+        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
+    }
+}

@@ -1,0 +1,5 @@
+//! Observers that keep what they hear.
+
+mod jsonl;
+
+pub use jsonl::JsonLines;

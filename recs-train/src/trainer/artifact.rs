@@ -1,0 +1,124 @@
+//! A trained model -> what serving needs.
+
+use super::evaluate::Evaluator;
+use super::fit::Fitted;
+use super::popularity::Popularity;
+use crate::data::TrainData;
+use crate::error::{Error, Result};
+use recs_core::artifact::{Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes};
+use recs_core::schema::{Role, Schema};
+use recs_core::vocab::Vocabulary;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const DAY_SECONDS: i64 = 86_400;
+
+impl Fitted {
+    /// The artifact of this model under the name `version`: the catalogue embedded, purchases of the rows that the
+    /// weights were trained on.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when weights and model do not fit, [`Error::Threads`].
+    pub fn into_artifact(self, version: &str) -> Result<ModelArtifact> {
+        let schema = &self.model.schema;
+        let trained_on = if self.refit_history.is_empty() && self.config.early_stopping.is_some() {
+            self.split.train.clone()
+        } else {
+            self.split.before_test()
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.config.threads)
+            .build()
+            .map_err(|source| Error::Threads { threads: self.config.threads, source })?;
+        let vectors = Evaluator::new(&self.data, &self.model, &self.weights, &pool)?.catalogue().clone();
+        let catalogue = &self.data.catalogue;
+        let text = |role: Role, ids: &[u32]| texts(&self.vocabulary, schema, role, ids);
+        let candidates = Candidates {
+            ids: text(Role::Product, &catalogue.ids)?,
+            names: text(Role::ProductName, &catalogue.name)?,
+            categories: text(Role::Category, &catalogue.category)?,
+            available: vec![true; catalogue.len()],
+            popularity: Popularity::fit(&self.data, &trained_on).counts,
+            vectors,
+        };
+        let customers = customers(&self.data, &self.vocabulary, schema, &trained_on)?;
+        Ok(ModelArtifact {
+            metadata: self.metadata(version)?,
+            training_stats: self.stats(),
+            config: self.model,
+            weights: self.weights,
+            vocabulary: self.vocabulary,
+            candidates: Arc::new(candidates),
+            customers: Arc::new(customers),
+        })
+    }
+
+    fn metadata(&self, version: &str) -> Result<ModelMetadata> {
+        let fault = |e: serde_json::Error| Error::config("train", e.to_string());
+        let mut hyperparameters = match serde_json::to_value(&self.config).map_err(fault)? {
+            Value::Object(settings) => settings,
+            _ => Map::new(),
+        };
+        hyperparameters.insert("embedding_dim".into(), self.model.embedding_dim().into());
+        hyperparameters.insert("epochs_trained".into(), self.epochs.into());
+        let mut other = Map::new();
+        other.insert("test_evaluation".into(), serde_json::to_value(&self.test).map_err(fault)?);
+        Ok(ModelMetadata {
+            model_version: version.into(),
+            vocabularies: VocabularySizes::of(&self.vocabulary, &self.model.schema),
+            hyperparameters,
+            metrics: Metrics { test_metrics: TestMetrics::of(&self.test.ranks), other },
+        })
+    }
+
+    /// What people want to know about the training.
+    pub fn stats(&self) -> Value {
+        json!({
+            "split": self.config.split, "train_rows": self.split.train.len(),
+            "validation_rows": self.split.validation.len(), "test_rows": self.split.test.len(),
+            "epochs": self.epochs, "history": self.history, "refit_history": self.refit_history,
+            "test": self.test, "popularity": self.popularity, "parameters": self.weights.parameters(),
+            "examples_per_s": self.examples_per_s(), "seconds": self.seconds,
+        })
+    }
+}
+
+/// Texts of vocabulary ids of the field with `role`; empty text for id 0 and for a role that no field has.
+fn texts(vocabulary: &Vocabulary, schema: &Schema, role: Role, ids: &[u32]) -> Result<Vec<String>> {
+    let Some(field) = schema.find_role(role) else { return Ok(vec![String::new(); ids.len()]) };
+    let lookup = vocabulary.lookup(&field.name)?;
+    Ok(ids.iter().map(|&id| lookup.text(id).unwrap_or_default().to_owned()).collect())
+}
+
+#[derive(Default)]
+struct Purchases {
+    products: BTreeMap<u32, u32>,
+    cities: BTreeMap<u32, u32>,
+    last: i64,
+}
+
+fn customers(data: &TrainData, vocabulary: &Vocabulary, schema: &Schema, rows: &[u32]) -> Result<Customers> {
+    // By vocabulary id, which is the order of the texts.
+    let mut by_customer: BTreeMap<u32, Purchases> = BTreeMap::new();
+    for row in rows.iter().map(|&r| r as usize).filter(|&r| data.customer[r] != 0) {
+        let purchases = by_customer.entry(data.customer[row]).or_insert_with(|| Purchases { last: i64::MIN, ..Purchases::default() });
+        *purchases.products.entry(data.product[row]).or_default() += 1;
+        *purchases.cities.entry(data.city[row]).or_default() += 1;
+        purchases.last = purchases.last.max(data.timestamp[row]);
+    }
+    let mut customers = Customers { offsets: vec![0], ..Customers::default() };
+    let (mut ids, mut segments) = (Vec::new(), Vec::new());
+    for (id, purchases) in by_customer {
+        ids.push(id);
+        customers.products.extend(purchases.products.keys());
+        customers.counts.extend(purchases.products.values());
+        customers.offsets.push(customers.products.len());
+        customers.last_day.push(purchases.last.div_euclid(DAY_SECONDS) as i32);
+        let most = purchases.cities.iter().max_by_key(|(city, n)| (**n, std::cmp::Reverse(**city)));
+        segments.push(most.map_or(0, |(city, _)| *city));
+    }
+    customers.ids = texts(vocabulary, schema, Role::Customer, &ids)?;
+    customers.segment = texts(vocabulary, schema, Role::City, &segments)?;
+    Ok(customers)
+}

@@ -1,0 +1,164 @@
+//! Choose on validation, refit on everything before the test, report once.
+
+use super::evaluate::{Evaluation, Evaluator};
+use super::popularity::Popularity;
+use super::run::{EpochStats, Job, Ran, Rates};
+use crate::config::TrainConfig;
+use crate::data::{Split, TrainData};
+use crate::error::{Error, Result};
+use rayon::ThreadPool;
+use recs_core::model::{ModelConfig, Weights};
+use recs_core::observe::{CancelToken, Event, Observer};
+use recs_core::vocab::Vocabulary;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Below this personalisation rate everybody gets nearly the same list.
+const COLLAPSED: f64 = 0.05;
+
+/// Trains one model.
+#[derive(Debug)]
+pub struct Trainer {
+    data: Arc<TrainData>,
+    model: ModelConfig,
+    vocabulary: Arc<Vocabulary>,
+    config: TrainConfig,
+    pool: Arc<ThreadPool>,
+}
+
+/// A trained model and what is known about it.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    pub(super) data: Arc<TrainData>,
+    pub(super) vocabulary: Arc<Vocabulary>,
+    /// The run's settings.
+    pub config: TrainConfig,
+    /// The architecture.
+    pub model: ModelConfig,
+    /// The weights.
+    pub weights: Arc<Weights>,
+    /// Rows of each part.
+    pub split: Split,
+    /// The choosing run (or the only one).
+    pub history: Vec<EpochStats>,
+    /// The refit; empty without one.
+    pub refit_history: Vec<EpochStats>,
+    /// Epochs that the final weights were trained for.
+    pub epochs: usize,
+    /// On the test rows.
+    pub test: Evaluation,
+    /// Popularity on the same rows, counted on the same training rows.
+    pub popularity: Evaluation,
+    /// Wall time of everything.
+    pub seconds: f64,
+}
+
+impl Trainer {
+    /// A trainer over data that was encoded with `model.schema` (see [`TrainConfig::model`]).
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Threads`].
+    pub fn new(data: Arc<TrainData>, model: ModelConfig, vocabulary: Arc<Vocabulary>, config: TrainConfig) -> Result<Self> {
+        config.validate()?;
+        model.validate()?;
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("recs-train-{i}"))
+            .build()
+            .map_err(|source| Error::Threads { threads, source })?;
+        Ok(Self { data, model, vocabulary, config, pool: Arc::new(pool) })
+    }
+
+    /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for an empty split, [`Error::Diverged`], [`recs_core::Error::Cancelled`].
+    pub fn fit(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Fitted> {
+        let started = Instant::now();
+        let split = Split::new(&self.data, self.config.split)?;
+        let job = Job {
+            data: &self.data,
+            model: &self.model,
+            vocabulary: &self.vocabulary,
+            config: &self.config,
+            pool: &self.pool,
+            observer,
+            cancel,
+        };
+        let known = split.before_test();
+        let chooses = self.config.early_stopping.is_some() && !split.validation.is_empty();
+        let (first, second) = if chooses {
+            let sample = spread(&split.validation, self.config.validation_rows);
+            let first = job.run(&split.train, &Rates::Validated(&sample))?;
+            let rates = first.history.iter().take(first.best_epochs).map(|e| e.learning_rate).collect();
+            let second = if self.config.refit { Some(job.run(&known, &Rates::Fixed(rates))?) } else { None };
+            (first, second)
+        } else {
+            (job.run(&known, &Rates::Fixed(vec![self.config.learning_rate; self.config.epochs]))?, None)
+        };
+        let trained_on = if chooses && second.is_none() { &split.train } else { &known };
+        let baseline = Instant::now();
+        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data, &split.test);
+        let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
+        let Ran { weights, history: refit_history, best_epochs } = match second {
+            Some(second) => second,
+            None => Ran { weights: first.weights, history: Vec::new(), best_epochs: first.best_epochs },
+        };
+        let test = self.evaluate(&weights, &split.test, observer, cancel)?;
+        Ok(Fitted {
+            data: Arc::clone(&self.data),
+            vocabulary: Arc::clone(&self.vocabulary),
+            config: self.config.clone(),
+            model: self.model.clone(),
+            weights: Arc::new(weights),
+            split,
+            history: first.history,
+            refit_history,
+            epochs: best_epochs,
+            test,
+            popularity,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Evaluates weights on rows, and warns when everybody gets the same list.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn evaluate(&self, weights: &Weights, rows: &[u32], observer: &dyn Observer, cancel: &CancelToken) -> Result<Evaluation> {
+        const STAGE: &str = "evaluate";
+        observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
+        let evaluation = Evaluator::new(&self.data, &self.model, weights, &self.pool)?.evaluate(rows, cancel)?;
+        observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
+        if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
+            let message = format!(
+                "customers get nearly the same list (personalisation rate {rate:.3}): train longer, lower the \
+                 learning rate, or check that customer_id varies"
+            );
+            observer.on_event(&Event::Warning { stage: STAGE, message });
+        }
+        Ok(evaluation)
+    }
+}
+
+/// At most `n` rows, evenly spread; all for 0.
+fn spread(rows: &[u32], n: usize) -> Vec<u32> {
+    if n == 0 || n >= rows.len() {
+        return rows.to_vec();
+    }
+    (0..n).map(|i| rows[i * rows.len() / n]).collect()
+}
+
+impl Fitted {
+    /// Median of rows a second over the epochs of all runs, the first epoch left out when there are others.
+    pub fn examples_per_s(&self) -> f64 {
+        let epochs: Vec<f64> = self.history.iter().chain(&self.refit_history).map(|e| e.examples_per_s).collect();
+        let mut steady = if epochs.len() > 1 { epochs[1..].to_vec() } else { epochs };
+        steady.sort_by(f64::total_cmp);
+        steady.get(steady.len() / 2).copied().unwrap_or(0.0)
+    }
+}

@@ -1,0 +1,29 @@
+//! Starting weights.
+
+use crate::error::Result;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+use recs_core::hash::fingerprint64;
+use recs_core::model::{ModelConfig, Weights};
+use recs_core::vocab::Vocabulary;
+
+/// Embeddings uniform in ± `embedding_init`, kernels Glorot uniform (<https://proceedings.mlr.press/v9/glorot10a.html>),
+/// biases zero, as Keras does. Each tensor has a stream of its own, by seed and name.
+///
+/// # Errors
+/// [`Error::Core`](crate::Error::Core) when vocabulary and model do not fit.
+pub fn initial_weights(model: &ModelConfig, vocabulary: &Vocabulary, seed: u64, embedding_init: f32) -> Result<Weights> {
+    let fill = |name: &str, shape: &[usize]| {
+        let len = shape.iter().product();
+        let limit = match shape {
+            [_] => return Ok(vec![0.0; len]),
+            _ if name.ends_with(".embedding") => embedding_init,
+            [rows, columns] => (6.0 / (rows + columns) as f32).sqrt(),
+            _ => 0.0,
+        };
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ fingerprint64(name.as_bytes()));
+        let mut uniform = || (random.next_u64() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        Ok((0..len).map(|_| uniform() * limit).collect())
+    };
+    Ok(Weights::build(model, vocabulary, fill)?)
+}

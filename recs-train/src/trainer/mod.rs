@@ -1,0 +1,23 @@
+//! From data to a model.
+//!
+//! | file | what |
+//! |---|---|
+//! | `init.rs` | starting weights from a seed |
+//! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
+//! | `run.rs` | epochs over a set of rows: schedule, early stopping, best weights |
+//! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
+//! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
+//! | `artifact.rs` | [`Fitted::into_artifact`] |
+
+mod artifact;
+mod evaluate;
+mod fit;
+mod init;
+mod popularity;
+mod run;
+
+pub use evaluate::{Evaluation, Evaluator};
+pub use fit::{Fitted, Trainer};
+pub use init::initial_weights;
+pub use popularity::Popularity;
+pub use run::EpochStats;

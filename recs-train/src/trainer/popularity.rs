@@ -1,0 +1,48 @@
+//! Everybody gets what sells best.
+
+use crate::data::{NO_PRODUCT, TrainData};
+use recs_core::metrics::RankSums;
+
+/// Products by their number of training rows.
+#[derive(Debug, Clone)]
+pub struct Popularity {
+    /// Training rows of each product of the catalogue.
+    pub counts: Vec<u64>,
+    /// Rank of each product of the catalogue; ties in catalogue order.
+    ranks: Vec<u32>,
+}
+
+impl Popularity {
+    /// Counts the products of `rows`.
+    pub fn fit(data: &TrainData, rows: &[u32]) -> Self {
+        let mut counts = vec![0u64; data.catalogue.len()];
+        for &row in rows {
+            if let Some(count) = counts.get_mut(data.product[row as usize] as usize) {
+                *count += 1;
+            }
+        }
+        let mut order: Vec<u32> = (0..counts.len() as u32).collect();
+        order.sort_by_key(|&p| std::cmp::Reverse(counts[p as usize]));
+        let mut ranks = vec![0; counts.len()];
+        for (rank, &product) in (0..).zip(&order) {
+            ranks[product as usize] = rank;
+        }
+        Self { counts, ranks }
+    }
+
+    /// Ranks of the products of `rows`.
+    pub fn evaluate(&self, data: &TrainData, rows: &[u32]) -> RankSums {
+        let mut sums = RankSums::default();
+        for &row in rows {
+            let product = data.product[row as usize];
+            sums.push((product != NO_PRODUCT).then(|| self.ranks[product as usize]));
+        }
+        sums
+    }
+
+    /// Natural log of each product's share of the rows, for logQ; a product without rows counts as half a row.
+    pub fn log_q(&self) -> Vec<f32> {
+        let total = self.counts.iter().sum::<u64>().max(1) as f64;
+        self.counts.iter().map(|&c| ((c as f64).max(0.5) / total).ln() as f32).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! Epochs over a set of rows.
+
+use super::evaluate::Evaluator;
+use super::init::initial_weights;
+use super::popularity::Popularity;
+use crate::backend::{Backend, CpuBackend, StepLoss};
+use crate::config::TrainConfig;
+use crate::data::{Shuffle, TrainData};
+use crate::error::{Error, Result};
+use crate::schedule::{Plateau, warm_up};
+use rayon::ThreadPool;
+use recs_core::model::{ModelConfig, Weights};
+use recs_core::observe::{CancelToken, Event, Observer};
+use recs_core::vocab::Vocabulary;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct EpochStats {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean total loss of a step.
+    pub loss: f64,
+    /// Learning rate after warm-up.
+    pub learning_rate: f32,
+    /// Recall@100 on the validation rows; None when there are none.
+    pub validation_recall_at_100: Option<f64>,
+    /// Wall time of the steps, without validation.
+    pub seconds: f64,
+    /// Rows a second in the steps.
+    pub examples_per_s: f64,
+}
+
+/// What all runs of one training share.
+pub(super) struct Job<'a> {
+    pub(super) data: &'a Arc<TrainData>,
+    pub(super) model: &'a ModelConfig,
+    pub(super) vocabulary: &'a Vocabulary,
+    pub(super) config: &'a TrainConfig,
+    pub(super) pool: &'a Arc<ThreadPool>,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) cancel: &'a CancelToken,
+}
+
+/// Result of a run.
+pub(super) struct Ran {
+    pub(super) weights: Weights,
+    pub(super) history: Vec<EpochStats>,
+    /// Epochs that led to the weights.
+    pub(super) best_epochs: usize,
+}
+
+/// Rates decided beforehand, or decided by the validation.
+pub(super) enum Rates<'a> {
+    Validated(&'a [u32]),
+    Fixed(Vec<f32>),
+}
+
+const STAGE: &str = "train";
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+impl Job<'_> {
+    /// Trains from the seed's starting weights on `rows`.
+    pub(super) fn run(&self, rows: &[u32], rates: &Rates<'_>) -> Result<Ran> {
+        let config = self.config;
+        let weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
+        let log_q = Popularity::fit(self.data, rows).log_q();
+        let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
+        let mut backend = CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)?;
+        let epochs = match rates {
+            Rates::Fixed(rates) => rates.len(),
+            Rates::Validated(_) => config.epochs,
+        };
+        let total = Some((epochs * rows.len()) as u64);
+        self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
+        let (started, mut state) = (Instant::now(), Progress::new(self, rows));
+        let mut plateau = config.schedule.plateau.map(Plateau::new);
+        let mut rate = config.learning_rate;
+        let mut best: Option<(f64, usize, Weights)> = None;
+        for epoch in 0..epochs {
+            if let Rates::Fixed(rates) = rates {
+                rate = rates[epoch];
+            }
+            let mut stats = state.epoch(&mut backend, epoch, rate)?;
+            if let Rates::Validated(validation) = rates
+                && !validation.is_empty()
+            {
+                let weights = backend.weights();
+                let recall = self.validate(&weights, validation)?;
+                stats.validation_recall_at_100 = Some(recall);
+                if best.as_ref().is_none_or(|(b, ..)| recall > *b) {
+                    best = Some((recall, epoch + 1, weights));
+                }
+                rate = plateau.as_mut().map_or(rate, |p| p.next_rate(config.learning_rate, recall));
+            }
+            state.finish(stats);
+            let waited = best.as_ref().map_or(0, |(_, at, _)| epoch + 1 - at);
+            if config.early_stopping.is_some_and(|stop| waited >= stop.patience) {
+                break;
+            }
+        }
+        self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
+        let ran = state.history.len();
+        let (best_epochs, weights) = match best {
+            // Without early stopping all epochs are wanted, whatever the validation said.
+            Some((_, at, weights)) if config.early_stopping.is_some() => (at, weights),
+            _ => (ran, backend.weights()),
+        };
+        Ok(Ran { weights, history: state.history, best_epochs })
+    }
+
+    fn validate(&self, weights: &Weights, validation: &[u32]) -> Result<f64> {
+        let evaluator = Evaluator::new(self.data, self.model, weights, self.pool)?;
+        Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
+    }
+}
+
+/// Steps, counted and reported.
+struct Progress<'a> {
+    job: &'a Job<'a>,
+    rows: Vec<u32>,
+    shuffle: Shuffle,
+    batch: usize,
+    steps: u64,
+    done: u64,
+    reported: Instant,
+    history: Vec<EpochStats>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(job: &'a Job<'a>, rows: &[u32]) -> Self {
+        Self {
+            job,
+            rows: rows.to_vec(),
+            shuffle: Shuffle::new(job.config.seed),
+            batch: job.config.batch.min(rows.len()),
+            steps: 0,
+            done: 0,
+            reported: Instant::now(),
+            history: Vec::new(),
+        }
+    }
+
+    /// All full batches of an epoch; the rest, less than a batch, is other rows in every epoch.
+    fn epoch(&mut self, backend: &mut dyn Backend, epoch: usize, rate: f32) -> Result<EpochStats> {
+        self.shuffle.order(&mut self.rows, epoch);
+        let (started, mut loss, mut steps) = (Instant::now(), StepLoss::default(), 0);
+        for batch in self.rows.chunks_exact(self.batch.max(1)) {
+            self.job.cancel.check()?;
+            self.steps += 1;
+            let warm = warm_up(self.job.config.schedule.warm_up_steps, self.steps);
+            let step = backend.step(batch, rate * warm)?;
+            if !step.total().is_finite() {
+                return Err(Error::Diverged { epoch, step: steps, loss: step.total() });
+            }
+            loss.retrieval += step.retrieval;
+            loss.regularisation += step.regularisation;
+            steps += 1;
+            self.done += batch.len() as u64;
+            if self.reported.elapsed() >= REPORT_EVERY {
+                self.reported = Instant::now();
+                self.job.observer.on_event(&Event::Progress { stage: STAGE, done: self.done });
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(EpochStats {
+            epoch: epoch + 1,
+            loss: loss.total() / steps.max(1) as f64,
+            learning_rate: rate,
+            validation_recall_at_100: None,
+            seconds,
+            examples_per_s: (steps * self.batch) as f64 / seconds.max(1e-9),
+        })
+    }
+
+    fn finish(&mut self, stats: EpochStats) {
+        let step = stats.epoch as u64;
+        let metric = |name: &str, value: f64| {
+            self.job.observer.on_event(&Event::Metric { name: name.into(), step, value });
+        };
+        metric("loss", stats.loss);
+        metric("learning_rate", f64::from(stats.learning_rate));
+        metric("examples_per_s", stats.examples_per_s);
+        if let Some(recall) = stats.validation_recall_at_100 {
+            metric("validation_recall_at_100", recall);
+        }
+        self.history.push(stats);
+    }
+}

@@ -1,0 +1,166 @@
+//! Whole runs on small data.
+
+use super::shards::{Purchase, dataset, groups, load};
+use recs_core::observe::{CancelToken, Collect, Event, Silent};
+use recs_core::schema::Schema;
+use recs_core::vocab::{Vocabulary, VocabularyConfig};
+use recs_train::data::{Split, SplitKind};
+use recs_train::{Error, Fitted, TrainConfig, Trainer};
+use std::sync::Arc;
+
+async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
+    let schema = Schema::retail();
+    let dataset = dataset(rows, 3).await;
+    let small = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };
+    let cancel = CancelToken::new();
+    let vocabulary = Vocabulary::build(&dataset, &schema, &small, 2, Arc::new(Silent), &cancel).await.unwrap();
+    let vocabulary = Arc::new(vocabulary);
+    let model = config.model(&schema).unwrap();
+    let data = load(&dataset, &model.schema, &vocabulary).await;
+    Trainer::new(data, model, vocabulary, config).unwrap()
+}
+
+fn small(mut config: TrainConfig) -> TrainConfig {
+    (config.batch, config.threads) = (64, 2);
+    config
+}
+
+async fn fit(rows: &[Purchase], config: TrainConfig) -> Fitted {
+    trainer(rows, config).await.fit(&Silent, &CancelToken::new()).unwrap()
+}
+
+#[tokio::test]
+async fn learns_what_popularity_cannot_know() {
+    let rows = groups(60, 800, 40);
+    for split in [SplitKind::Random, SplitKind::Time] {
+        let mut config = small(TrainConfig::recommended());
+        (config.split, config.epochs) = (split, 12);
+        let fitted = fit(&rows, config).await;
+        let (ours, popular) = (fitted.test.recall_at_100.unwrap(), fitted.popularity.recall_at_100.unwrap());
+        // A customer buys from 200 of the 800 products: knowing the group gives 0.5, popularity about 0.13.
+        assert!(ours > 0.4 && ours > 2.0 * popular, "{split:?}: {ours} beside {popular}");
+        assert!(fitted.test.personalisation.unwrap() > 0.3);
+        assert_eq!(fitted.test.rows, fitted.split.test.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn same_seed_and_threads_give_the_same_bits() {
+    let rows = groups(20, 40, 25);
+    for preset in [TrainConfig::recommended(), TrainConfig::reference()] {
+        let mut config = small(preset);
+        (config.epochs, config.split) = (3, SplitKind::Random);
+        let (a, b) = (fit(&rows, config.clone()).await, fit(&rows, config.clone()).await);
+        assert_eq!(a.weights, b.weights);
+        assert_eq!(a.test.ranks, b.test.ranks);
+        config.seed += 1;
+        assert_ne!(fit(&rows, config).await.weights, a.weights);
+    }
+}
+
+#[tokio::test]
+async fn early_stopping_restores_the_best_epoch_and_refits_as_long() {
+    let mut config = small(TrainConfig::recommended());
+    (config.epochs, config.learning_rate) = (40, 0.02);
+    let fitted = fit(&groups(20, 40, 30), config.clone()).await;
+    let recalls: Vec<f64> = fitted.history.iter().map(|e| e.validation_recall_at_100.unwrap()).collect();
+    let best = recalls.iter().position(|r| *r == recalls.iter().copied().fold(0.0, f64::max)).unwrap() + 1;
+    assert_eq!((fitted.epochs, fitted.refit_history.len()), (best, best));
+    assert!(recalls.len() < 40 && recalls.len() == best + 4, "{recalls:?}");
+    config.refit = false;
+    let unrefitted = fit(&groups(20, 40, 30), config).await;
+    assert_eq!(unrefitted.epochs, best);
+    assert!(unrefitted.refit_history.is_empty());
+    assert_ne!(unrefitted.weights, fitted.weights);
+}
+
+#[tokio::test]
+async fn splits_follow_their_definition() {
+    let rows = groups(10, 20, 30);
+    let trainer_data = {
+        let schema = Schema::retail();
+        let dataset = dataset(&rows, 2).await;
+        let (config, cancel) = (VocabularyConfig::default(), CancelToken::new());
+        let built = Vocabulary::build(&dataset, &schema, &config, 1, Arc::new(Silent), &cancel).await;
+        let vocabulary = Arc::new(built.unwrap());
+        load(&dataset, &schema, &vocabulary).await
+    };
+    let random = Split::new(&trainer_data, SplitKind::Random).unwrap();
+    assert_eq!((random.train.len(), random.validation.len(), random.test.len()), (240, 45, 15));
+    assert_eq!(random.test, (285..300).collect::<Vec<u32>>());
+    let time = Split::new(&trainer_data, SplitKind::Time).unwrap();
+    assert_eq!((time.train.len(), time.validation.len(), time.test.len()), (160, 70, 70));
+    let last = rows.iter().map(|p| p.timestamp).max().unwrap();
+    assert!(time.test.iter().all(|&r| rows[r as usize].timestamp > last - 7 * 86_400));
+    assert_eq!(time.before_test().len(), 230);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_and_a_diverged_one_end_with_their_error() {
+    let rows = groups(20, 40, 25);
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let ended = trainer(&rows, small(TrainConfig::recommended())).await.fit(&Silent, &cancel);
+    assert!(matches!(ended, Err(Error::Core(recs_core::Error::Cancelled))));
+    let mut config = small(TrainConfig::reference());
+    (config.learning_rate, config.clip) = (1e30, recs_train::optim::Clip::None);
+    let ended = trainer(&rows, config).await.fit(&Silent, &CancelToken::new());
+    assert!(matches!(ended, Err(Error::Diverged { .. } | Error::Core(recs_core::Error::NonFinite { .. }))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_observer_hears_progress_metrics_and_a_collapse() {
+    let observer = Collect::default();
+    let mut config = small(TrainConfig::reference());
+    (config.epochs, config.learning_rate) = (2, 1e-9);
+    // One customer in all: two lists cannot differ, and none is computed from one list.
+    let rows = groups(30, 400, 20);
+    trainer(&rows, config).await.fit(&observer, &CancelToken::new()).unwrap();
+    let events = observer.events();
+    let named = |wanted: &str| events.iter().filter(|e| matches!(e, Event::Metric { name, .. } if name == wanted)).count();
+    assert_eq!((named("loss"), named("examples_per_s"), named("validation_recall_at_100")), (2, 2, 0));
+    assert!(events.iter().any(|e| matches!(e, Event::Started { stage: "train", total: Some(1140), .. })), "{events:?}");
+    assert!(events.iter().any(|e| matches!(e, Event::Finished { stage: "evaluate", .. })));
+}
+
+#[tokio::test]
+async fn the_artifact_holds_catalogue_and_purchases() {
+    let mut config = small(TrainConfig::recommended());
+    (config.epochs, config.split) = (2, SplitKind::Random);
+    let rows = groups(20, 40, 25);
+    let fitted = fit(&rows, config).await;
+    let (split, test) = (fitted.split.clone(), fitted.test.clone());
+    let artifact = fitted.into_artifact("v1").unwrap();
+    let (candidates, customers) = (&artifact.candidates, &artifact.customers);
+    assert_eq!(candidates.len(), 40);
+    assert_eq!(candidates.vectors.dim(), (40, 64));
+    let seven = candidates.ids.iter().position(|id| id == "7").unwrap();
+    assert_eq!((candidates.names[seven].as_str(), candidates.categories[seven].as_str()), ("product 7", "group3"));
+    assert_eq!(candidates.popularity.iter().sum::<u64>() as usize, split.before_test().len());
+    let c3 = customers.position("c3").unwrap();
+    let (products, counts) = customers.purchases(c3);
+    let bought = split.before_test().into_iter().filter(|&r| rows[r as usize].customer == "c3").count();
+    assert_eq!(counts.iter().sum::<u32>() as usize, bought);
+    assert!(products.windows(2).all(|w| w[0] < w[1]));
+    assert_eq!(customers.segment[c3], "city3");
+    let stated = artifact.metadata.metrics.test_metrics.unwrap();
+    assert_eq!(Some(stated.test_recall_100), test.recall_at_100);
+    assert_eq!(artifact.metadata.vocabularies.num_products, 40);
+}
+
+#[test]
+fn settings_out_of_range_and_unknown_ones_are_refused() {
+    let refused = |json: serde_json::Value| TrainConfig::from_overrides(json.as_object().unwrap()).unwrap_err().to_string();
+    for (json, expected) in [
+        (serde_json::json!({"batch": 1}), "train.batch"),
+        (serde_json::json!({"epochs": 0}), "train.epochs"),
+        (serde_json::json!({"learning_rate": -1.0}), "train.learning_rate"),
+        (serde_json::json!({"loss": {"temperature": 0.0}}), "train.loss.temperature"),
+        (serde_json::json!({"batchsize": 3}), "batchsize"),
+        (serde_json::json!({"preset": "best"}), "best"),
+        (serde_json::json!({"clip": {"kind": "global_norm", "norm": 0.0}}), "train.clip.norm"),
+    ] {
+        let message = refused(json);
+        assert!(message.contains(expected), "{message}");
+    }
+}

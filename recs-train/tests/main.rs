@@ -1,0 +1,8 @@
+//! Integration tests of recs-train, one binary.
+
+mod it {
+    mod finite_differences;
+    mod reference;
+    mod shards;
+    mod trainer;
+}
