@@ -2,7 +2,9 @@
 
 mod it {
     mod artifact;
+    mod corpus;
     mod dataset;
+    mod parsers;
     mod store;
     mod tensorflow;
     mod tfrecord;

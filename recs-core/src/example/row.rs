@@ -3,8 +3,11 @@
 use super::wire::{BYTES_LIST, ExampleView, FLOAT_LIST, FeatureView, INT64_LIST};
 use super::wire::{field_len, put_header, put_varint, varint_len};
 use crate::error::{Error, Result};
-use crate::schema::{DType, Field, Schema, Value};
+use crate::schema::{DType, Field, MAX_FIELDS, Schema, Value};
 use crate::tfrecord::Position;
+
+/// Bytes of a key that an error message shows.
+const MAX_SHOWN_BYTES: usize = 256;
 
 /// Writes rows as Examples with sorted keys.
 ///
@@ -145,9 +148,11 @@ impl RowReader {
     }
 
     fn missing(&self, field: &Field, record: &[u8], at: Position) -> Error {
+        // A hostile record may hold millions of keys, or one of megabytes: the message needs the first few.
         let mut present = Vec::new();
         let mut view = ExampleView::new(record);
-        while let Ok(Some((key, _))) = view.next_feature() {
+        while present.len() < MAX_FIELDS && let Ok(Some((key, _))) = view.next_feature() {
+            let key = &key[..key.len().min(MAX_SHOWN_BYTES)];
             present.push(String::from_utf8_lossy(key).into_owned());
         }
         Error::MissingColumn {

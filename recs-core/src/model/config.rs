@@ -39,7 +39,7 @@ pub struct ModelConfig {
     pub query: TowerConfig,
     /// The product's side.
     pub candidate: TowerConfig,
-    /// Training divides dot products by this; rankings do not depend on it, and served scores are plain dot products.
+    /// Scores are dot products divided by this.
     #[serde(default = "one")]
     pub temperature: f32,
 }

@@ -1,0 +1,105 @@
+//! One file a command.
+
+mod dataset;
+mod evaluate;
+mod extract;
+mod init;
+mod recommend;
+mod serve;
+mod train;
+mod vocab;
+
+use crate::args::{Args, Command, DatasetChoice, ModelChoice};
+use crate::config::Config;
+use crate::error::Result;
+use crate::output::Report;
+use crate::progress::Terminal;
+use recs_core::artifact::ModelArtifact;
+use recs_core::dataset::Dataset;
+use recs_core::observe::CancelToken;
+use recs_core::schema::Schema;
+use recs_core::store::TenantRoot;
+use recs_core::vocab::{MAX_VOCABULARY_BYTES, VOCABULARY_FILE, Vocabulary};
+use std::sync::Arc;
+
+/// What every command has at hand.
+pub(crate) struct Context {
+    config: Config,
+    root: TenantRoot,
+    schema: Schema,
+    observer: Arc<Terminal>,
+    cancel: CancelToken,
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// Those of the command.
+pub(crate) async fn run(args: Args) -> Result<Report> {
+    if let Command::Init = args.command {
+        return init::run(&args.config);
+    }
+    let config = Config::read(&args.config)?;
+    let context = Context {
+        root: config.root()?,
+        schema: config.schema()?,
+        config,
+        observer: Arc::default(),
+        cancel: cancelled_by_interrupt(),
+    };
+    match args.command {
+        Command::Init => init::run(&args.config),
+        Command::Extract(args) => extract::run(&context, &args).await,
+        Command::Dataset(args) => dataset::run(&context, &args).await,
+        Command::Vocab(choice) => vocab::run(&context, &choice).await,
+        Command::Train(args) => train::run(&context, &args).await,
+        Command::Evaluate(args) => evaluate::run(&context, &args).await,
+        Command::Recommend(args) => recommend::run(&context, args).await,
+        Command::Serve(args) => serve::run(&context, &args).await,
+    }
+}
+
+/// A token that Ctrl-C cancels; the job then stops at its next safe point and leaves nothing half-written.
+fn cancelled_by_interrupt() -> CancelToken {
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            token.cancel();
+        }
+    });
+    cancel
+}
+
+impl Context {
+    fn parallelism(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Name for a new dataset or version: the time in UTC.
+    fn name_by_time(&self) -> String {
+        jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string()
+    }
+
+    async fn dataset(&self, choice: &DatasetChoice) -> Result<(String, Dataset)> {
+        let name = match &choice.dataset {
+            Some(name) => name.clone(),
+            None => dataset::latest(&self.root).await?,
+        };
+        Ok((name.clone(), Dataset::open(self.root.dataset(&name)?).await?))
+    }
+
+    async fn vocabulary(&self, dataset: &Dataset, schema: &Schema) -> Result<Vocabulary> {
+        let folder = dataset.store().child("vocabularies")?;
+        let json = folder.get(VOCABULARY_FILE, MAX_VOCABULARY_BYTES).await?;
+        Ok(Vocabulary::parse(&json, schema, &folder.show(VOCABULARY_FILE))?)
+    }
+
+    async fn model(&self, choice: &ModelChoice) -> Result<ModelArtifact> {
+        let version = match &choice.model {
+            Some(version) => version.clone(),
+            None => ModelArtifact::latest_version(&self.root).await?,
+        };
+        Ok(ModelArtifact::load(&self.root, &version).await?)
+    }
+}

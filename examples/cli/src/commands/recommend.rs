@@ -1,0 +1,42 @@
+//! `recs recommend`: one customer's list.
+
+use super::Context;
+use crate::args::RecommendArgs;
+use crate::error::Result;
+use crate::output::Report;
+use recs_serve::retriever::{Host, Request, Retriever};
+use recs_serve::workers::Workers;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(super) async fn run(context: &Context, args: RecommendArgs) -> Result<Report> {
+    let artifact = context.model(&args.model).await?;
+    let host = Host::new(Workers::new(context.config.serve.threads)?);
+    let retriever = Retriever::new(Arc::new(artifact), host)?;
+    let request = Request {
+        customer_id: args.customer,
+        city: args.city,
+        revenue: args.revenue,
+        timestamp: args.timestamp,
+        k: args.k,
+        exclude_purchased: args.exclude_purchased,
+        ..Request::default()
+    };
+    let answer = retriever.recommend(&request)?;
+    let candidates = retriever.candidates();
+    let names: HashMap<&str, &str> =
+        candidates.ids.iter().map(String::as_str).zip(candidates.names.iter().map(String::as_str)).collect();
+    let mut report = Report::default();
+    report.line(format!("customer {}, model {}", request.customer_id, retriever.metadata().model_version));
+    for item in &answer.items {
+        let name = names.get(item.product_id).copied().unwrap_or_default();
+        let reason = json!(item.reason);
+        let reason = reason.as_str().unwrap_or_default();
+        report.line(format!("  {:>3}. {:<12} {:>8.4}  {reason:<13} {name}", item.rank, item.product_id, item.score));
+    }
+    report.set("customer_id", request.customer_id.clone());
+    report.set("model_version", retriever.metadata().model_version.clone());
+    report.set("recommendations", json!(answer.items));
+    Ok(report)
+}

@@ -1,0 +1,90 @@
+//! `recs train`: a dataset -> a published model version.
+
+use super::{Context, vocab};
+use crate::args::TrainArgs;
+use crate::error::{Error, Result};
+use crate::output::{Report, percent};
+use recs_core::Error as CoreError;
+use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
+    let started = Instant::now();
+    let config = settings(context, args)?;
+    let (name, dataset) = context.dataset(&args.dataset).await?;
+    let vocabulary = match context.vocabulary(&dataset, &context.schema).await {
+        Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, &dataset).await?,
+        found => found?,
+    };
+    let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
+    let (observer, parallelism) = (context.observer.clone(), context.parallelism());
+    let loading = TrainData::load(&dataset, &model.schema, vocabulary.clone(), parallelism, observer, &context.cancel);
+    let trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
+    let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
+    let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));
+    let fitted = fitting.await.map_err(|_| Error::Worker { doing: "training" })??;
+    let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
+    let mut report = Report::default();
+    report.line(format!(
+        "trained {} epochs on dataset {name}, {} split: {:.0} examples/s",
+        fitted.epochs,
+        fitted.config.split.name(),
+        fitted.examples_per_s()
+    ));
+    table(&mut report, &fitted.test, &fitted.popularity);
+    report.set("dataset", name);
+    report.set("model_version", version.clone());
+    report.set("preset", json!(fitted.config.preset));
+    report.set("split", fitted.config.split.name());
+    report.set("epochs", fitted.epochs);
+    report.set("examples_per_s", fitted.examples_per_s());
+    evaluation(&mut report, &fitted.test, &fitted.popularity);
+    let artifact = fitted.into_artifact(&version)?;
+    artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    report.line(format!("published {}", context.root.model(&version)?.url()));
+    report.set("seconds", started.elapsed().as_secs_f64());
+    Ok(report)
+}
+
+/// The file's settings, overridden by the command line.
+fn settings(context: &Context, args: &TrainArgs) -> Result<TrainConfig> {
+    let mut settings = context.config.train.clone();
+    let overrides: [(&str, Option<Value>); 6] = [
+        ("preset", args.preset.map(|p| json!(p))),
+        ("split", args.split.map(|s| json!(s))),
+        ("epochs", args.epochs.map(Value::from)),
+        ("batch", args.batch.map(Value::from)),
+        ("seed", args.seed.map(Value::from)),
+        ("threads", args.threads.map(Value::from)),
+    ];
+    settings.extend(overrides.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    Ok(TrainConfig::from_overrides(&settings)?)
+}
+
+/// Model and popularity side by side, for people.
+pub(super) fn table(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
+    report.line(format!("  {:<12} {:>9} {:>11}   ({} test rows)", "", "model", "popularity", model.rows));
+    let rows = [
+        ("Recall@5", model.recall_at_5, popularity.recall_at_5),
+        ("Recall@10", model.recall_at_10, popularity.recall_at_10),
+        ("Recall@50", model.recall_at_50, popularity.recall_at_50),
+        ("Recall@100", model.recall_at_100, popularity.recall_at_100),
+        ("NDCG@100", model.ndcg_at_100, popularity.ndcg_at_100),
+        ("MRR", model.mrr, popularity.mrr),
+        ("coverage", model.coverage, popularity.coverage),
+        ("personalised", model.personalisation, popularity.personalisation),
+    ];
+    for (name, ours, theirs) in rows {
+        report.line(format!("  {name:<12} {:>9} {:>11}", percent(ours), percent(theirs)));
+    }
+}
+
+/// The same for programs.
+pub(super) fn evaluation(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
+    report.set("recall_at_100", json!(model.recall_at_100));
+    report.set("popularity_recall_at_100", json!(popularity.recall_at_100));
+    report.set("test", json!(model));
+    report.set("popularity", json!(popularity));
+}

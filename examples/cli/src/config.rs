@@ -1,0 +1,218 @@
+//! `recs.toml`.
+
+use crate::error::{Error, Result};
+use recs_core::schema::{DType, Role, Schema};
+use recs_core::store::{Store, TenantRoot};
+use recs_core::tenant::TenantId;
+use recs_core::vocab::VocabularyConfig;
+use recs_etl::dataset::DatasetConfig;
+use recs_etl::engine::{DataFusionConfig, Tables};
+use recs_etl::extract::{ExtractConfig, OutputColumns};
+use recs_etl::source::{CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file to start from, as `recs init` writes it.
+pub const TEMPLATE: &str = include_str!("../recs.toml");
+
+/// Everything a tenant's pipeline needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whose data it is.
+    pub tenant: TenantId,
+    /// Folder or URL of the store; a folder is relative to the configuration file.
+    #[serde(default = "default_store")]
+    pub store: String,
+    /// Options of a cloud store, by object_store's names.
+    #[serde(default)]
+    pub store_options: BTreeMap<String, String>,
+    /// Where the tables come from.
+    #[serde(default)]
+    pub source: Option<SourceConfig>,
+    /// Names and types of the fields in tables and records.
+    #[serde(default)]
+    pub schema: SchemaConfig,
+    /// The extraction; its output columns follow from `[schema]`.
+    #[serde(default)]
+    pub extract: ExtractConfig,
+    /// The SQL engine.
+    #[serde(default)]
+    pub engine: DataFusionConfig,
+    /// The shards.
+    #[serde(default)]
+    pub dataset: DatasetConfig,
+    /// The vocabularies.
+    #[serde(default)]
+    pub vocab: VocabularyConfig,
+    /// Settings of training that differ from the preset's.
+    #[serde(default)]
+    pub train: serde_json::Map<String, serde_json::Value>,
+    /// The server.
+    #[serde(default)]
+    pub serve: ServeSettings,
+    /// Folder that relative paths start from.
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+fn default_store() -> String {
+    "store".into()
+}
+
+/// Tables by name. Paths are relative to the configuration file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum SourceConfig {
+    /// One Parquet file a table.
+    Parquet {
+        /// File of each table.
+        tables: BTreeMap<String, PathBuf>,
+    },
+    /// One CSV file with a header a table.
+    Csv {
+        /// File of each table.
+        tables: BTreeMap<String, PathBuf>,
+        /// Between two values.
+        #[serde(default = "comma")]
+        delimiter: char,
+    },
+    /// The tables of an SQLite file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn comma() -> char {
+    ','
+}
+
+/// What differs from the eight retail fields' own names and types.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SchemaConfig {
+    /// Column and record name by field, e.g. `customer_id = "cust_person_id"`.
+    pub records: BTreeMap<String, String>,
+    /// Type by field: `bytes`, `int64` or `float`.
+    pub dtypes: BTreeMap<String, DType>,
+}
+
+/// The server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
+    /// Address. Requests are not authenticated, so keep it on loopback or behind a proxy that does.
+    pub listen: String,
+    /// Scoring threads; 0 = all cores.
+    pub threads: usize,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into(), threads: 0 }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::ConfigFile`], [`Error::ConfigSyntax`] with line and column, [`Error::Config`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::ConfigFile { path: path.into(), source })?;
+        let mut config: Self =
+            toml::from_str(&text).map_err(|source| Error::ConfigSyntax { path: path.into(), source })?;
+        config.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        if config.extract.output != OutputColumns::default() {
+            return Err(Error::config("extract.output", "follows from [schema.records]; set the names there"));
+        }
+        config.extract.output = config.output_columns()?;
+        Ok(config)
+    }
+
+    /// The schema of tables and records.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a field that does not exist or a type that does not fit its role.
+    pub fn schema(&self) -> Result<Schema> {
+        let renamed = self.schema.records.iter().map(|(field, record)| (field.as_str(), record.as_str()));
+        let mut schema = Schema::retail().with_records(renamed)?;
+        for (field, dtype) in &self.schema.dtypes {
+            let at = schema.position(field)?;
+            schema.fields[at].dtype = *dtype;
+        }
+        schema.validate()?;
+        Ok(schema)
+    }
+
+    fn output_columns(&self) -> Result<OutputColumns> {
+        let schema = self.schema()?;
+        let column = |role: Role| -> Result<String> { Ok(schema.role(role)?.column.clone()) };
+        Ok(OutputColumns {
+            customer_id: column(Role::Customer)?,
+            product_id: column(Role::Product)?,
+            revenue: column(Role::Revenue)?,
+            city: column(Role::City)?,
+            timestamp: column(Role::Timestamp)?,
+            art_name: column(Role::ProductName)?,
+            category: column(Role::Category)?,
+            subcategory: column(Role::Subcategory)?,
+        })
+    }
+
+    /// The tenant's part of the store.
+    ///
+    /// # Errors
+    /// [`Error::Core`].
+    pub fn root(&self) -> Result<TenantRoot> {
+        let url = if self.store.contains("://") {
+            self.store.clone()
+        } else {
+            self.path(Path::new(&self.store)).to_string_lossy().into_owned()
+        };
+        Ok(Store::open(&url, self.store_options.clone())?.tenant(&self.tenant)?)
+    }
+
+    /// A path of the configuration, relative to its file.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The source's tables under the names that `[extract]` uses.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without `[source]`, [`Error::Etl`].
+    pub fn tables(&self) -> Result<Tables> {
+        let source = self.source()?;
+        let log = &self.extract.transactions.table;
+        let mut tables = Tables::new().with(log, Arc::clone(&source), log);
+        let products = &self.extract.products.table;
+        if !products.is_empty() {
+            tables = tables.with(products, source, products);
+        }
+        Ok(tables)
+    }
+
+    fn source(&self) -> Result<Arc<dyn Source>> {
+        match &self.source {
+            None => Err(Error::config("source", "is missing: extract needs tables, e.g. kind = \"parquet\"")),
+            Some(SourceConfig::Parquet { tables }) => {
+                let add = |config: ParquetConfig, (name, path): (&String, &PathBuf)| config.with_table(name, [self.path(path)]);
+                Ok(Arc::new(ParquetSource::new(tables.iter().fold(ParquetConfig::default(), add))?))
+            }
+            Some(SourceConfig::Csv { tables, delimiter }) => {
+                let mut config = CsvConfig { delimiter: *delimiter, ..CsvConfig::default() };
+                for (name, path) in tables {
+                    let table = CsvTable { files: vec![self.path(path)], types: BTreeMap::new() };
+                    config = config.with_table(name, table);
+                }
+                Ok(Arc::new(CsvSource::new(config)?))
+            }
+            Some(SourceConfig::Sqlite { path }) => Ok(Arc::new(SqliteSource::new(SqliteConfig::new(self.path(path)))?)),
+        }
+    }
+}
