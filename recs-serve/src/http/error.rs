@@ -1,0 +1,146 @@
+//! Failures as RFC 9457 problem details.
+
+use crate::error::{Error, Fault};
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// A failure and its status, sent as `application/problem+json`
+/// ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+///
+/// | status | type | when |
+/// |---|---|---|
+/// | 400 | `malformed-json` | the body is no JSON |
+/// | 401 | `unauthenticated` | the gate refuses |
+/// | 404 | `not-found` | no such route, tenant or product |
+/// | 405 | `method-not-allowed` | the route has other methods, listed in `Allow` |
+/// | 413 | `body-too-large` | the body exceeds the configured limit |
+/// | 415 | `unsupported-media-type` | the body is not declared as plain JSON |
+/// | 422 | `invalid-request` | values break rules: each in `errors`, with its JSON pointer |
+/// | 503 | `no-model` | the tenant has no model yet |
+/// | 500 | `internal` | a defect of ours; nothing of it is told, it is logged |
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Problem {
+    /// `urn:recs:problem:` and the kind.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words, the same each time.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time, and what to do.
+    pub detail: String,
+    /// This occurrence, where it has a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Every fault of an invalid request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        let (kind, detail) = (format!("urn:recs:problem:{kind}"), detail.into());
+        Self { kind, title, status: status.as_u16(), detail, instance: None, errors: Vec::new() }
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// The one answer for tenants that do not exist and those that are somebody else's.
+    pub(super) fn unknown_tenant() -> Self {
+        Self::not_found("there is no such tenant here")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this route has other methods: see the header Allow";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    }
+
+    pub(super) fn unauthenticated() -> Self {
+        let detail = "send the API key that you were given";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", detail)
+    }
+
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed-json", "Malformed body", detail)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let detail = format!("the body exceeds {limit} bytes: send fewer requests at once");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large", detail)
+    }
+
+    pub(super) fn media_type(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
+    }
+
+    pub(super) fn no_model() -> Self {
+        let detail = "no model is loaded yet: try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", detail)
+    }
+
+    pub(super) fn internal() -> Self {
+        let detail = "the server failed to answer; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+
+    fn invalid(errors: Vec<Fault>, unlisted: usize) -> Self {
+        let detail = match (errors.len(), unlisted) {
+            (1, 0) => "1 value breaks the rules of this route".to_owned(),
+            (n, 0) => format!("{n} values break the rules of this route"),
+            (n, more) => {
+                format!("{} values break the rules of this route, the first {n} are listed", n + more)
+            }
+        };
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail);
+        problem.errors = errors;
+        problem
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Request { faults, unlisted } => Self::invalid(faults, unlisted),
+            Error::Malformed { reason } => Self::malformed(reason),
+            Error::UnknownProduct { product_id } => {
+                Self::not_found(format!("product {product_id:?} is not in the catalogue"))
+            }
+            other => {
+                tracing::error!(error = %other, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Texts and numbers only: nothing here that JSON cannot hold.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

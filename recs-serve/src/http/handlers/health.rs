@@ -1,0 +1,61 @@
+//! `/health`, `/livez`, `/readyz`.
+
+use super::super::Problem;
+use super::super::router::Served;
+use super::super::tenant::{Admitted, Loaded};
+use super::{json_response, to_json};
+use crate::retriever::MAX_BATCH;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::json;
+
+#[derive(Serialize)]
+struct Health<'a> {
+    /// `healthy` with a model, `no_model` without.
+    status: &'static str,
+    model_loaded: bool,
+    model_version: Option<&'a str>,
+    timestamp: String,
+    max_batch_size: usize,
+}
+
+/// Always 200 for a tenant that exists: it tells, `/readyz` decides.
+pub(in super::super) async fn health(served: State<Served>, model: Admitted) -> Result<Response, Problem> {
+    let version = model.0.as_ref().map(|retriever| retriever.metadata().model_version.as_str());
+    let answer = Health {
+        status: if version.is_some() { "healthy" } else { "no_model" },
+        model_loaded: version.is_some(),
+        model_version: version,
+        timestamp: served.state.now(),
+        max_batch_size: MAX_BATCH,
+    };
+    to_json(&answer).map(json_response)
+}
+
+/// The process answers.
+pub(in super::super) async fn livez() -> Result<Response, Problem> {
+    to_json(&json!({"status": "alive"})).map(json_response)
+}
+
+/// There is a model to answer with.
+pub(in super::super) async fn readyz(served: State<Served>) -> Result<Response, Problem> {
+    match served.state.is_ready() {
+        true => ready(),
+        false => Err(Problem::no_model()),
+    }
+}
+
+/// The process answers, and the tenant exists.
+pub(in super::super) async fn tenant_livez(_tenant: Admitted) -> Result<Response, Problem> {
+    livez().await
+}
+
+/// The tenant has a model.
+pub(in super::super) async fn tenant_readyz(_model: Loaded) -> Result<Response, Problem> {
+    ready()
+}
+
+fn ready() -> Result<Response, Problem> {
+    to_json(&json!({"status": "ready"})).map(json_response)
+}

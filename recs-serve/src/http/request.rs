@@ -1,0 +1,117 @@
+//! JSON -> requests.
+//!
+//! Unknown members are refused, null counts as absent, depth is bounded by the parser (128).
+
+use super::fields::{Faults, Members};
+use crate::error::{Error, Result};
+use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request};
+use serde_json::Value;
+
+/// Longest text of a request.
+pub const MAX_TEXT_BYTES: usize = 1024;
+/// Most elements of a list in a request.
+pub const MAX_LIST: usize = 10_000;
+/// Largest `num_recommendations`.
+pub const MAX_RECOMMENDATIONS: i64 = 100;
+
+/// Years 1 to 9999. Milliseconds of our time lie beyond, so they are caught.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Reads the body of `/recommend`.
+///
+/// # Errors
+/// [`Error::Malformed`] when it is no JSON, [`Error::Request`] with every fault and its JSON pointer.
+///
+/// ```
+/// use recs_serve::{Error, http::parse_request};
+/// let faulty = br#"{"customer_id": "42", "revenue": -1, "colour": "red"}"#;
+/// let Err(Error::Request { faults, .. }) = parse_request(faulty) else { panic!() };
+/// let pointers: Vec<_> = faults.iter().map(|f| f.pointer.as_str()).collect();
+/// assert_eq!(pointers, ["/city", "/revenue", "/colour"]);
+/// ```
+pub fn parse_request(body: &[u8]) -> Result<Request> {
+    let mut faults = Faults::default();
+    let request = Members::new(parse(body)?, String::new(), &mut faults).and_then(|m| read(m, DEFAULT_K));
+    finish(request, faults)
+}
+
+/// Reads the body of `/recommend-batch`. A request in it may have its own `num_recommendations`, which goes before that
+/// of the batch.
+///
+/// # Errors
+/// As [`parse_request`], pointers of requests beginning with `/requests/{i}`.
+pub fn parse_batch(body: &[u8]) -> Result<Vec<Request>> {
+    let mut faults = Faults::default();
+    let requests = Members::new(parse(body)?, String::new(), &mut faults).and_then(read_batch);
+    finish(requests, faults)
+}
+
+fn parse(body: &[u8]) -> Result<Value> {
+    serde_json::from_slice(body).map_err(|e| Error::Malformed { reason: e.to_string() })
+}
+
+fn finish<T>(read: Option<T>, faults: Faults) -> Result<T> {
+    faults.into_result()?;
+    // Whoever gives nothing has said why.
+    read.ok_or(Error::Worker { doing: "reading a request" })
+}
+
+fn read_batch(mut members: Members<'_>) -> Option<Vec<Request>> {
+    let k = recommendations(&mut members).unwrap_or(DEFAULT_K);
+    let list = members.require("requests");
+    let at = members.pointer("requests");
+    let requests = match list {
+        Some(Value::Array(list)) if (1..=MAX_BATCH).contains(&list.len()) => {
+            let faults = &mut *members.faults;
+            let one = |(i, value)| Members::new(value, format!("{at}/{i}"), faults).and_then(|m| read(m, k));
+            // One that cannot be read has left a fault; the others are read all the same, so that all faults are found.
+            Some(list.into_iter().enumerate().filter_map(one).collect())
+        }
+        Some(Value::Array(list)) => {
+            members.faults.push(at, format!("has {} elements, allowed are 1 to {MAX_BATCH}", list.len()));
+            None
+        }
+        Some(_) => {
+            members.faults.push(at, "must be a list of requests");
+            None
+        }
+        None => None,
+    };
+    members.finish();
+    requests
+}
+
+/// Reads every member even after a fault, so that all faults are found.
+fn read(mut members: Members<'_>, default_k: usize) -> Option<Request> {
+    let m = &mut members;
+    let customer_id = m.required_text("customer_id", MAX_TEXT_BYTES);
+    let city = m.required_text("city", MAX_TEXT_BYTES);
+    let revenue = m.required_number("revenue", 0.0..=f64::from(f32::MAX));
+    let boosts = -f64::from(MAX_BOOST)..=f64::from(MAX_BOOST);
+    let request = Request {
+        customer_id: customer_id.unwrap_or_default(),
+        city,
+        revenue: revenue.map(|x| x as f32),
+        timestamp: m.integer("timestamp", TIMESTAMPS, " (Unix seconds)"),
+        k: recommendations(m).unwrap_or(default_k),
+        exclude_purchased: m.flag("exclude_purchased"),
+        exclude: m.texts("exclude", MAX_LIST, MAX_TEXT_BYTES).unwrap_or_default(),
+        allow: m.texts("allow", MAX_LIST, MAX_TEXT_BYTES),
+        categories: m.texts("categories", MAX_LIST, MAX_TEXT_BYTES),
+        available_only: m.flag("available_only"),
+        category_cap: m.integer("category_cap", 1..=MAX_RECOMMENDATIONS, "").map(|cap| cap as usize),
+        boost: m
+            .amounts("boost", MAX_LIST, MAX_TEXT_BYTES, &boosts)
+            .into_iter()
+            .map(|(id, amount)| (id, amount as f32))
+            .collect(),
+        pin: m.texts("pin", MAX_LIST, MAX_TEXT_BYTES).unwrap_or_default(),
+        explain: m.flag("explain"),
+    };
+    members.finish();
+    Some(request)
+}
+
+fn recommendations(members: &mut Members<'_>) -> Option<usize> {
+    members.integer("num_recommendations", 1..=MAX_RECOMMENDATIONS, "").map(|k| k as usize)
+}

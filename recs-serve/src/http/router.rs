@@ -1,0 +1,55 @@
+//! Routes, limits, and catching panics.
+
+use super::handlers::{health, model_info, recommend};
+use super::{AppState, Auth, Problem};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::any::Any;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What handlers see.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) state: AppState,
+    pub(super) auth: Auth,
+}
+
+/// The routes of [`http`](super), to be served alone or merged into a host's own router.
+///
+/// Bodies are bounded by [`ServeConfig::max_body_bytes`](super::ServeConfig), a panic becomes a 500, and every failure is a
+/// problem document, unknown routes and methods too. Time limits, concurrency limits and traces are the host's layers.
+pub fn router(state: AppState, auth: Auth) -> Router {
+    let max_body_bytes = state.config().max_body_bytes;
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .merge(tenant_routes())
+        .nest("/v1/tenants/{tenant}", tenant_routes().merge(tenant_probes()))
+        .fallback(async || Problem::not_found("there is no such route"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(Served { state, auth })
+}
+
+fn tenant_routes() -> Router<Served> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/model-info", get(model_info::model_info))
+        .route("/recommend", post(recommend::recommend))
+        .route("/recommend-batch", post(recommend::recommend_batch))
+}
+
+fn tenant_probes() -> Router<Served> {
+    Router::new().route("/livez", get(health::tenant_livez)).route("/readyz", get(health::tenant_readyz))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+    tracing::error!(panic = text, "a handler panicked");
+    Problem::internal().into_response()
+}

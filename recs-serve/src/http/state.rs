@@ -1,0 +1,129 @@
+//! Tenants and their models.
+
+use super::Problem;
+use crate::error::{Error, Result};
+use crate::retriever::{Host, Retriever};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use recs_core::tenant::TenantId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How the router behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Whose model the routes without a tenant serve; None: they answer 404.
+    pub default_tenant: Option<TenantId>,
+    /// Largest body, 1 KiB to 1 GiB. A batch of 1000 plain requests has about 150 KiB.
+    pub max_body_bytes: usize,
+    /// A single request is answered on the thread that read it when scoring the whole catalogue takes at most so many
+    /// multiply-adds, and by the workers otherwise. The default stays below a millisecond.
+    pub inline_multiply_adds: usize,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self { default_tenant: None, max_body_bytes: 2 << 20, inline_multiply_adds: 2_000_000 }
+    }
+}
+
+/// The tenants that a router serves, each with the model loaded for it. Cheap to clone; clones share everything.
+///
+/// Models are swapped under load: requests that began with the old one end with it, and it is freed with the last of them.
+#[derive(Debug, Clone)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    host: Host,
+    config: ServeConfig,
+    tenants: ArcSwap<BTreeMap<TenantId, Arc<ArcSwapOption<Retriever>>>>,
+}
+
+impl AppState {
+    /// No tenant but the default one, which has no model yet.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a limit out of range.
+    pub fn new(host: Host, config: ServeConfig) -> Result<Self> {
+        if !(1 << 10..=1 << 30).contains(&config.max_body_bytes) {
+            let reason = format!("is {}, allowed are 1 KiB to 1 GiB", config.max_body_bytes);
+            return Err(Error::config("serve.max_body_bytes", reason));
+        }
+        let default = config.default_tenant.clone();
+        let state = Self(Arc::new(Shared { host, config, tenants: ArcSwap::default() }));
+        default.iter().for_each(|tenant| state.add(tenant));
+        Ok(state)
+    }
+
+    /// Makes a tenant known; until it has a model its routes answer 503. Does nothing for one that is known.
+    pub fn add(&self, tenant: &TenantId) {
+        self.0.tenants.rcu(|tenants| {
+            let mut tenants = BTreeMap::clone(tenants);
+            tenants.entry(tenant.clone()).or_default();
+            tenants
+        });
+    }
+
+    /// Forgets a tenant and its model; its routes answer 404.
+    pub fn remove(&self, tenant: &TenantId) {
+        self.0.tenants.rcu(|tenants| {
+            let mut tenants = BTreeMap::clone(tenants);
+            tenants.remove(tenant);
+            tenants
+        });
+    }
+
+    /// Serves `retriever` from now on and gives back what was served before. Adds a tenant that is not known.
+    pub fn swap(&self, tenant: &TenantId, retriever: Arc<Retriever>) -> Option<Arc<Retriever>> {
+        loop {
+            if let Some(slot) = self.0.tenants.load().get(tenant) {
+                return slot.swap(Some(retriever));
+            }
+            self.add(tenant);
+        }
+    }
+
+    /// The model of a tenant: None for a tenant that is not known, `Some(None)` for one without a model.
+    pub fn model(&self, tenant: &TenantId) -> Option<Option<Arc<Retriever>>> {
+        Some(self.0.tenants.load().get(tenant)?.load_full())
+    }
+
+    /// The tenants known.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.0.tenants.load().keys().cloned().collect()
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &ServeConfig {
+        &self.0.config
+    }
+
+    /// Threads and clock.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// True once the default tenant has a model; without a default tenant, once any has.
+    pub fn is_ready(&self) -> bool {
+        let tenants = self.0.tenants.load();
+        let has_model = |slot: &Arc<ArcSwapOption<Retriever>>| slot.load().is_some();
+        match &self.0.config.default_tenant {
+            Some(tenant) => tenants.get(tenant).is_some_and(has_model),
+            None => tenants.values().any(has_model),
+        }
+    }
+
+    /// The time as RFC 3339, to the second.
+    pub(super) fn now(&self) -> String {
+        let now = jiff::Timestamp::from_second(self.0.host.clock.unix_seconds());
+        now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    }
+
+    /// Runs a job on the workers and flattens its failure.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.0.host.workers.run(job).await?
+    }
+}

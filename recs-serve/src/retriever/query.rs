@@ -1,0 +1,100 @@
+//! Requests -> rows of the query tower.
+
+use super::Request;
+use crate::error::Result;
+use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerEncoder};
+use recs_core::schema::{DType, Field, Role, Tower, Value};
+use recs_core::vocab::Vocabulary;
+use std::sync::Arc;
+
+/// Places a request's values into the fields of the schema by their roles.
+///
+/// A query field that no request can fill (role `other`) gets a neutral value: empty text, which is out of vocabulary
+/// unless the data had it, or the mean of the training rows. So does a field whose value a request leaves out.
+#[derive(Debug)]
+pub(super) struct QueryEncoder {
+    encoder: TowerEncoder,
+    neutral: Vec<Value<'static>>,
+    customer: Option<Place>,
+    city: Option<Place>,
+    revenue: Option<usize>,
+    timestamp: Option<usize>,
+}
+
+/// A text field: its position, its name, and whether any encoding reads it.
+#[derive(Debug)]
+struct Place {
+    at: usize,
+    field: String,
+    is_read: bool,
+}
+
+impl QueryEncoder {
+    /// Resolves the schema's roles.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) when schema and vocabulary do not fit.
+    pub(super) fn new(config: &ModelConfig, vocabulary: Arc<Vocabulary>) -> Result<Self> {
+        let schema = &config.schema;
+        let neutral = schema.fields.iter().map(|f| neutral(f, &vocabulary)).collect();
+        let at = |role| schema.fields.iter().position(|f| f.role == role && f.tower == Tower::Query);
+        let place = |role| {
+            at(role).map(|at| {
+                let field = schema.fields[at].name.clone();
+                let is_read = schema.query.iter().any(|e| e.fields().contains(&field.as_str()));
+                Place { at, field, is_read }
+            })
+        };
+        let (customer, city) = (place(Role::Customer), place(Role::City));
+        let (revenue, timestamp) = (at(Role::Revenue), at(Role::Timestamp));
+        let encoder = FeatureEncoder::new(schema, vocabulary)?.query;
+        Ok(Self { encoder, neutral, customer, city, revenue, timestamp })
+    }
+
+    /// True when the model has seen the customer.
+    pub(super) fn knows_customer(&self, id: &str) -> bool {
+        self.knows(self.customer.as_ref(), id)
+    }
+
+    /// True when the model has seen the city.
+    pub(super) fn knows_city(&self, city: &str) -> bool {
+        self.knows(self.city.as_ref(), city)
+    }
+
+    fn knows(&self, place: Option<&Place>, text: &str) -> bool {
+        let Some(place) = place.filter(|p| p.is_read) else { return false };
+        self.encoder.vocabulary().lookup(&place.field).is_ok_and(|lookup| lookup.id(text) != 0)
+    }
+
+    /// Appends one request; `now` stands in for a missing timestamp.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) for a value that the encodings refuse.
+    pub(super) fn encode(&self, request: &Request, now: i64, columns: &mut TowerColumns) -> Result<()> {
+        // Copied for its lifetime: the request's texts live shorter than the neutral ones.
+        let mut row: Vec<Value<'_>> = self.neutral.clone();
+        if let Some(place) = &self.customer {
+            row[place.at] = Value::Text(&request.customer_id);
+        }
+        if let (Some(place), Some(city)) = (&self.city, &request.city) {
+            row[place.at] = Value::Text(city);
+        }
+        if let (Some(at), Some(revenue)) = (self.revenue, request.revenue) {
+            row[at] = Value::Float(revenue);
+        }
+        if let Some(at) = self.timestamp {
+            row[at] = Value::Int64(request.timestamp.unwrap_or(now));
+        }
+        Ok(self.encoder.encode(&row, columns)?)
+    }
+}
+
+fn neutral(field: &Field, vocabulary: &Vocabulary) -> Value<'static> {
+    let mean = || vocabulary.stats(&field.name).map_or(0.0, |s| s.mean);
+    match field.dtype {
+        DType::Bytes => Value::Text(""),
+        DType::Int64 if field.has_vocabulary() => Value::Text(""),
+        DType::Int64 => Value::Int64(mean().round() as i64),
+        DType::Float => Value::Float(mean() as f32),
+    }
+}

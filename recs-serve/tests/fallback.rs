@@ -1,0 +1,127 @@
+//! Who is answered by what.
+
+use crate::artifact::{FORGOTTEN, OLD_TOWN, PRODUCTS, product_id, purchases, shared};
+use recs_serve::Error;
+use recs_serve::retriever::{Reason, Request};
+
+fn ask(customer: &str, city: Option<&str>, k: usize) -> Request {
+    Request {
+        customer_id: customer.into(),
+        city: city.map(str::to_owned),
+        k,
+        explain: true,
+        ..Request::default()
+    }
+}
+
+#[test]
+fn a_known_customer_is_answered_by_the_model_and_repeats_are_marked() {
+    for city in [Some("alpha"), Some("nowhere"), None] {
+        let answer = shared().recommend(&ask("c3", city, PRODUCTS)).unwrap();
+        assert_eq!(answer.source, Reason::Model);
+        for item in &answer.items {
+            let bought = purchases(3).iter().any(|&p| product_id(p) == item.product_id);
+            assert_eq!(item.reason, if bought { Reason::Repeat } else { Reason::Model });
+            let parts = item.explain.unwrap();
+            assert_eq!((parts.source, parts.bought > 0), (Reason::Model, bought));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_customer_in_a_known_city_is_answered_by_the_other_features() {
+    let answer = shared().recommend(&ask("stranger", Some("beta"), 5)).unwrap();
+    assert!(
+        answer.source == Reason::FeaturesOnly
+            && answer.items.iter().all(|i| i.reason == Reason::FeaturesOnly)
+    );
+    let elsewhere = shared().recommend(&ask("stranger", Some("gamma"), 5)).unwrap();
+    assert_ne!(answer.items[0].score, elsewhere.items[0].score, "the city counts");
+    let rich =
+        shared().recommend(&Request { revenue: Some(250.0), ..ask("stranger", Some("beta"), 5) }).unwrap();
+    assert_ne!(answer.items[0].score, rich.items[0].score, "revenue counts");
+    let later = Request { timestamp: Some(1_510_000_000), ..ask("stranger", Some("beta"), 5) };
+    assert_ne!(answer.items[0].score, shared().recommend(&later).unwrap().items[0].score, "the time counts");
+}
+
+#[test]
+fn a_segment_answers_before_popularity_and_popularity_fills_up() {
+    // By the customer's own segment, and by a city that names one.
+    let own = shared().recommend(&ask(FORGOTTEN, None, 10)).unwrap();
+    let by_city = shared().recommend(&ask("stranger", Some(OLD_TOWN), 10)).unwrap();
+    for answer in [&own, &by_city] {
+        assert_eq!((answer.source, answer.items.len()), (Reason::Segment, 10));
+        let sources: Vec<Reason> = answer.items.iter().map(|i| i.explain.unwrap().source).collect();
+        assert_eq!(sources[..3], [Reason::Segment; 3]);
+        assert_eq!(sources[3..], [Reason::Popularity; 7]);
+        // 7, 11 and 50 were bought 2, 3 and 3 times.
+        let top: Vec<(&str, f32)> = answer.items[..3].iter().map(|i| (i.product_id, i.score)).collect();
+        let (a, b, c) = (product_id(11), product_id(50), product_id(7));
+        assert_eq!(top, [(a.as_str(), 0.375), (b.as_str(), 0.375), (c.as_str(), 0.25)]);
+    }
+    assert!(own.items[..3].iter().all(|i| i.reason == Reason::Repeat));
+    assert!(by_city.items[..3].iter().all(|i| i.reason == Reason::Segment));
+}
+
+#[test]
+fn nobody_from_nowhere_gets_the_bestsellers() {
+    let answer = shared().recommend(&ask("", None, 100)).unwrap();
+    assert_eq!((answer.source, answer.items.len()), (Reason::Popularity, PRODUCTS));
+    let candidates = shared().candidates();
+    let expected: Vec<&str> =
+        candidates.by_popularity().iter().map(|&i| candidates.ids[i as usize].as_str()).collect();
+    assert_eq!(answer.items.iter().map(|i| i.product_id).collect::<Vec<_>>(), expected);
+    let total: f32 = answer.items.iter().map(|i| i.score).sum();
+    assert!((total - 1.0).abs() < 1e-5, "scores are shares of all rows: {total}");
+}
+
+#[test]
+fn a_query_that_the_model_cannot_score_falls_back() {
+    let absurd = Request { revenue: Some(f32::MAX), ..ask("c3", Some("alpha"), 10) };
+    let answer = shared().recommend(&absurd).unwrap();
+    assert_eq!(answer.items.len(), 10);
+    assert!(answer.items.iter().all(|i| i.score.is_finite()));
+}
+
+#[test]
+fn bad_values_are_all_named() {
+    let request = Request {
+        revenue: Some(f32::NAN),
+        k: 0,
+        category_cap: Some(0),
+        boost: vec![("a/b~c".into(), f32::INFINITY)],
+        ..Request::default()
+    };
+    let Err(Error::Request { faults, unlisted: 0 }) = shared().recommend(&request) else { panic!() };
+    let pointers: Vec<&str> = faults.iter().map(|f| f.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/revenue", "/k", "/category_cap", "/boost/a~1b~0c"]);
+    for size in [0, 1001] {
+        let refused = shared().recommend_batch(&vec![Request::default(); size]).unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("/requests has {size} requests, allowed are 1 to 1000")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn similar_products_are_ordered_by_cosine() {
+    let candidates = shared().candidates();
+    let similar = shared().similar(&product_id(9), 100).unwrap();
+    assert_eq!(similar.len(), PRODUCTS - 1);
+    let cosine = |id: &str| {
+        let row = |id: &str| candidates.vectors.row(candidates.ids.iter().position(|x| x == id).unwrap());
+        let (a, b) = (row(&product_id(9)).to_owned(), row(id));
+        a.dot(&b) / (a.dot(&a).sqrt() * b.dot(&b).sqrt())
+    };
+    assert!(similar.windows(2).all(|w| w[0].score >= w[1].score));
+    assert!(
+        similar
+            .iter()
+            .zip(1..)
+            .all(|(s, rank)| s.rank == rank && (cosine(s.product_id) - s.score).abs() < 1e-5)
+    );
+    assert!(similar.iter().all(|s| s.product_id != product_id(9)));
+    assert_eq!(shared().similar(&product_id(9), 3).unwrap(), similar[..3]);
+    assert!(matches!(shared().similar("none", 3), Err(Error::UnknownProduct { .. })));
+}

@@ -1,0 +1,19 @@
+//! One binary for all integration tests: one link step.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers too")]
+
+mod artifact;
+mod batch;
+#[cfg(feature = "http")]
+mod corpus;
+mod fallback;
+#[cfg(feature = "http")]
+mod http_client;
+#[cfg(feature = "http")]
+mod http_errors;
+#[cfg(feature = "http")]
+mod http_faults;
+#[cfg(feature = "http")]
+mod http_routes;
+mod index;
+mod loading;
+mod rules;
