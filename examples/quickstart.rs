@@ -135,7 +135,8 @@ async fn extract_to_shards(root: &TenantRoot, schema: &Schema) -> Result<Dataset
 async fn build_vocabulary(dataset: &Dataset, schema: &Schema) -> Result<Vocabulary, Failure> {
     println!("2. Build the vocabularies");
     let config = VocabularyConfig::default();
-    let vocabulary = Vocabulary::build(dataset, schema, &config, 2, Arc::new(Printer), &CancelToken::new()).await?;
+    let vocabulary =
+        Vocabulary::build(dataset, schema, &config, 2, Arc::new(Printer), &CancelToken::new()).await?;
     let folder = dataset.store().child("vocabularies")?;
     folder.put(VOCABULARY_FILE, vocabulary.to_json(schema)?.into()).await?;
     for (what, size) in vocabulary.sizes(schema) {
@@ -149,7 +150,8 @@ async fn train(dataset: &Dataset, schema: &Schema, vocabulary: Vocabulary) -> Re
     println!("3. Train the two towers");
     let (config, cancel) = (TrainConfig::recommended(), CancelToken::new());
     let (model, vocabulary) = (config.model(schema)?, Arc::new(vocabulary));
-    let data = TrainData::load(dataset, &model.schema, vocabulary.clone(), 2, Arc::new(Printer), &cancel).await?;
+    let data =
+        TrainData::load(dataset, &model.schema, vocabulary.clone(), 2, Arc::new(Printer), &cancel).await?;
     let trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
     Ok(tokio::task::spawn_blocking(move || trainer.fit(&Printer, &cancel)).await??)
 }
@@ -201,8 +203,7 @@ async fn serve(root: &TenantRoot, tenant: &TenantId, keep: bool) -> Result<(), F
         }
     }
 
-    let mut config = ServeConfig::default();
-    config.default_tenant = Some(tenant.clone());
+    let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
     let state = AppState::new(host, config)?;
     state.swap(tenant, retriever);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -98,7 +98,9 @@ pub enum Error {
         reason: String,
     },
     /// A vocabulary lacks what the schema needs.
-    #[error("{file}: the vocabulary has no `{key}`, which field `{field}` needs; build it again with this schema")]
+    #[error(
+        "{file}: the vocabulary has no `{key}`, which field `{field}` needs; build it again with this schema"
+    )]
     MissingVocabulary {
         /// The vocabulary file.
         file: String,
@@ -108,7 +110,9 @@ pub enum Error {
         field: String,
     },
     /// A weight tensor is missing or has another shape.
-    #[error("{file}: tensor `{tensor}` has shape {got:?}, expected {expected:?}; the weights belong to another model or vocabulary")]
+    #[error(
+        "{file}: tensor `{tensor}` has shape {got:?}, expected {expected:?}; the weights belong to another model or vocabulary"
+    )]
     Shape {
         /// The weights file.
         file: String,
@@ -120,7 +124,9 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// A digest or size in a manifest does not match the file.
-    #[error("{file}: {what} is {got}, the manifest says {expected}; the file was changed or cut off after it was published")]
+    #[error(
+        "{file}: {what} is {got}, the manifest says {expected}; the file was changed or cut off after it was published"
+    )]
     Digest {
         /// The file.
         file: String,
@@ -156,7 +162,9 @@ pub enum Error {
         path: String,
     },
     /// A metric was asked of scores that are not finite.
-    #[error("score {index} is {value}: a model with non-finite scores cannot be ranked; lower the learning rate or clip gradients")]
+    #[error(
+        "score {index} is {value}: a model with non-finite scores cannot be ranked; lower the learning rate or clip gradients"
+    )]
     NonFinite {
         /// Index of the score.
         index: usize,

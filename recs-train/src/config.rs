@@ -191,7 +191,8 @@ impl TrainConfig {
         if self.threads > 1024 {
             return refuse("threads", format!("is {}, at most 1024", self.threads));
         }
-        for (name, value) in [("learning_rate", self.learning_rate), ("embedding_init", self.embedding_init)] {
+        for (name, value) in [("learning_rate", self.learning_rate), ("embedding_init", self.embedding_init)]
+        {
             if !(value.is_finite() && value > 0.0) {
                 return refuse(name, format!("is {value}, must be above 0"));
             }

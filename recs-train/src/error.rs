@@ -24,7 +24,9 @@ pub enum Error {
         reason: String,
     },
     /// The loss or a weight is no longer a finite number.
-    #[error("training diverged in epoch {epoch}, step {step}: the loss is {loss}; lower train.learning_rate or clip gradients")]
+    #[error(
+        "training diverged in epoch {epoch}, step {step}: the loss is {loss}; lower train.learning_rate or clip gradients"
+    )]
     Diverged {
         /// Epoch, from 0.
         epoch: usize,

@@ -7,22 +7,22 @@ use std::path::PathBuf;
 
 /// From a purchase log to served recommendations.
 #[derive(Debug, Parser)]
-#[command(name = "recs", version, about, propagate_version = true)]
-pub struct Args {
+#[command(name = "recs", version, about)]
+pub(crate) struct Args {
     /// Configuration file.
     #[arg(long, global = true, default_value = "recs.toml", value_name = "FILE")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Print one JSON object as the last line of standard output.
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The commands, in the order in which data flows.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Write a recs.toml to start from.
     Init,
     /// Source tables -> the extracted table in the warehouse.
@@ -43,117 +43,117 @@ pub enum Command {
 
 /// Where the extracted table goes.
 #[derive(Debug, ClapArgs)]
-pub struct ExtractArgs {
+pub(crate) struct ExtractArgs {
     /// Also write the table to this Parquet file.
     #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// What a dataset is made of.
 #[derive(Debug, ClapArgs)]
-pub struct DatasetArgs {
+pub(crate) struct DatasetArgs {
     /// A Parquet file with the schema's columns, instead of the latest extracted table.
     #[arg(long, value_name = "FILE")]
-    pub input: Option<PathBuf>,
+    pub(crate) input: Option<PathBuf>,
     /// Name of the new dataset; the time of the run unless given.
     #[arg(long, value_name = "NAME")]
-    pub run_id: Option<String>,
+    pub(crate) run_id: Option<String>,
 }
 
 /// Which dataset.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct DatasetChoice {
+pub(crate) struct DatasetChoice {
     /// Name of the dataset; the latest unless given.
     #[arg(long = "dataset", value_name = "NAME")]
-    pub dataset: Option<String>,
+    pub(crate) dataset: Option<String>,
 }
 
 /// Settings of a training run that change often; all others stand in recs.toml under `[train]`.
 #[derive(Debug, ClapArgs)]
-pub struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// Which dataset.
     #[command(flatten)]
-    pub dataset: DatasetChoice,
+    pub(crate) dataset: DatasetChoice,
     /// Name of the new model version; the time of the run unless given.
     #[arg(long, value_name = "NAME")]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Defaults to start from: recommended or reference.
     #[arg(long, value_parser = preset)]
-    pub preset: Option<Preset>,
+    pub(crate) preset: Option<Preset>,
     /// Test rows: time or random.
     #[arg(long, value_parser = split)]
-    pub split: Option<SplitKind>,
+    pub(crate) split: Option<SplitKind>,
     /// Epochs at most.
     #[arg(long)]
-    pub epochs: Option<usize>,
+    pub(crate) epochs: Option<usize>,
     /// Rows a step.
     #[arg(long)]
-    pub batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// Seed of weights and shuffling.
     #[arg(long)]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Threads; 0 = all cores.
     #[arg(long)]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
 }
 
 /// Which model version.
 #[derive(Debug, Clone, ClapArgs)]
-pub struct ModelChoice {
+pub(crate) struct ModelChoice {
     /// Model version; the latest published one unless given.
     #[arg(long = "model", value_name = "VERSION")]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// What to score on what.
 #[derive(Debug, ClapArgs)]
-pub struct EvaluateArgs {
+pub(crate) struct EvaluateArgs {
     /// Which model version.
     #[command(flatten)]
-    pub model: ModelChoice,
+    pub(crate) model: ModelChoice,
     /// Which dataset.
     #[command(flatten)]
-    pub dataset: DatasetChoice,
+    pub(crate) dataset: DatasetChoice,
     /// Test rows: time or random; as in training unless given.
     #[arg(long, value_parser = split)]
-    pub split: Option<SplitKind>,
+    pub(crate) split: Option<SplitKind>,
 }
 
 /// Who asks.
 #[derive(Debug, ClapArgs)]
-pub struct RecommendArgs {
+pub(crate) struct RecommendArgs {
     /// Which model version.
     #[command(flatten)]
-    pub model: ModelChoice,
+    pub(crate) model: ModelChoice,
     /// The customer's id.
     #[arg(long, value_name = "ID")]
-    pub customer: String,
+    pub(crate) customer: String,
     /// Where the customer is.
     #[arg(long)]
-    pub city: Option<String>,
+    pub(crate) city: Option<String>,
     /// The customer's total.
     #[arg(long)]
-    pub revenue: Option<f32>,
+    pub(crate) revenue: Option<f32>,
     /// Unix seconds; now unless given.
     #[arg(long)]
-    pub timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
     /// How many products.
     #[arg(short, long, default_value_t = 10)]
-    pub k: usize,
+    pub(crate) k: usize,
     /// Leave out what the customer bought before.
     #[arg(long)]
-    pub exclude_purchased: bool,
+    pub(crate) exclude_purchased: bool,
 }
 
 /// Where to serve.
 #[derive(Debug, ClapArgs)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Which model version.
     #[command(flatten)]
-    pub model: ModelChoice,
+    pub(crate) model: ModelChoice,
     /// Address, overriding `[serve] listen`.
     #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
 }
 
 fn preset(text: &str) -> Result<Preset, String> {
@@ -162,4 +162,28 @@ fn preset(text: &str) -> Result<Preset, String> {
 
 fn split(text: &str) -> Result<SplitKind, String> {
     serde_json::from_value(text.into()).map_err(|_| "splits are time and random".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn presets_and_splits_are_read() {
+        let args =
+            ["recs", "train", "--preset", "reference", "--split", "random", "--version", "v1", "--json"];
+        let parsed = Args::try_parse_from(args).unwrap();
+        let Command::Train(train) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!(
+            (train.preset, train.split, parsed.json),
+            (Some(Preset::Reference), Some(SplitKind::Random), true)
+        );
+        assert!(Args::try_parse_from(["recs", "train", "--preset", "best"]).is_err());
+    }
 }

@@ -8,51 +8,53 @@ use recs_core::vocab::VocabularyConfig;
 use recs_etl::dataset::DatasetConfig;
 use recs_etl::engine::{DataFusionConfig, Tables};
 use recs_etl::extract::{ExtractConfig, OutputColumns};
-use recs_etl::source::{CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource};
+use recs_etl::source::{
+    CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file to start from, as `recs init` writes it.
-pub const TEMPLATE: &str = include_str!("../recs.toml");
+pub(crate) const TEMPLATE: &str = include_str!("../recs.toml");
 
 /// Everything a tenant's pipeline needs to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Whose data it is.
-    pub tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Folder or URL of the store; a folder is relative to the configuration file.
     #[serde(default = "default_store")]
-    pub store: String,
+    pub(crate) store: String,
     /// Options of a cloud store, by object_store's names.
     #[serde(default)]
-    pub store_options: BTreeMap<String, String>,
+    pub(crate) store_options: BTreeMap<String, String>,
     /// Where the tables come from.
     #[serde(default)]
-    pub source: Option<SourceConfig>,
+    pub(crate) source: Option<SourceConfig>,
     /// Names and types of the fields in tables and records.
     #[serde(default)]
-    pub schema: SchemaConfig,
+    pub(crate) schema: SchemaConfig,
     /// The extraction; its output columns follow from `[schema]`.
     #[serde(default)]
-    pub extract: ExtractConfig,
+    pub(crate) extract: ExtractConfig,
     /// The SQL engine.
     #[serde(default)]
-    pub engine: DataFusionConfig,
+    pub(crate) engine: DataFusionConfig,
     /// The shards.
     #[serde(default)]
-    pub dataset: DatasetConfig,
+    pub(crate) dataset: DatasetConfig,
     /// The vocabularies.
     #[serde(default)]
-    pub vocab: VocabularyConfig,
+    pub(crate) vocab: VocabularyConfig,
     /// Settings of training that differ from the preset's.
     #[serde(default)]
-    pub train: serde_json::Map<String, serde_json::Value>,
+    pub(crate) train: serde_json::Map<String, serde_json::Value>,
     /// The server.
     #[serde(default)]
-    pub serve: ServeSettings,
+    pub(crate) serve: ServeSettings,
     /// Folder that relative paths start from.
     #[serde(skip)]
     folder: PathBuf,
@@ -65,7 +67,7 @@ fn default_store() -> String {
 /// Tables by name. Paths are relative to the configuration file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum SourceConfig {
+pub(crate) enum SourceConfig {
     /// One Parquet file a table.
     Parquet {
         /// File of each table.
@@ -93,21 +95,21 @@ fn comma() -> char {
 /// What differs from the eight retail fields' own names and types.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SchemaConfig {
+pub(crate) struct SchemaConfig {
     /// Column and record name by field, e.g. `customer_id = "cust_person_id"`.
-    pub records: BTreeMap<String, String>,
+    pub(crate) records: BTreeMap<String, String>,
     /// Type by field: `bytes`, `int64` or `float`.
-    pub dtypes: BTreeMap<String, DType>,
+    pub(crate) dtypes: BTreeMap<String, DType>,
 }
 
 /// The server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ServeSettings {
+pub(crate) struct ServeSettings {
     /// Address. Requests are not authenticated, so keep it on loopback or behind a proxy that does.
-    pub listen: String,
+    pub(crate) listen: String,
     /// Scoring threads; 0 = all cores.
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 impl Default for ServeSettings {
@@ -121,14 +123,17 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::ConfigFile`], [`Error::ConfigSyntax`] with line and column, [`Error::Config`].
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::ConfigFile { path: path.into(), source })?;
         let mut config: Self =
             toml::from_str(&text).map_err(|source| Error::ConfigSyntax { path: path.into(), source })?;
         config.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         if config.extract.output != OutputColumns::default() {
-            return Err(Error::config("extract.output", "follows from [schema.records]; set the names there"));
+            return Err(Error::config(
+                "extract.output",
+                "follows from [schema.records]; set the names there",
+            ));
         }
         config.extract.output = config.output_columns()?;
         Ok(config)
@@ -138,7 +143,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Core`] for a field that does not exist or a type that does not fit its role.
-    pub fn schema(&self) -> Result<Schema> {
+    pub(crate) fn schema(&self) -> Result<Schema> {
         let renamed = self.schema.records.iter().map(|(field, record)| (field.as_str(), record.as_str()));
         let mut schema = Schema::retail().with_records(renamed)?;
         for (field, dtype) in &self.schema.dtypes {
@@ -168,7 +173,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Core`].
-    pub fn root(&self) -> Result<TenantRoot> {
+    pub(crate) fn root(&self) -> Result<TenantRoot> {
         let url = if self.store.contains("://") {
             self.store.clone()
         } else {
@@ -178,7 +183,7 @@ impl Config {
     }
 
     /// A path of the configuration, relative to its file.
-    pub fn path(&self, path: &Path) -> PathBuf {
+    pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
@@ -186,7 +191,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Config`] without `[source]`, [`Error::Etl`].
-    pub fn tables(&self) -> Result<Tables> {
+    pub(crate) fn tables(&self) -> Result<Tables> {
         let source = self.source()?;
         let log = &self.extract.transactions.table;
         let mut tables = Tables::new().with(log, Arc::clone(&source), log);
@@ -201,7 +206,9 @@ impl Config {
         match &self.source {
             None => Err(Error::config("source", "is missing: extract needs tables, e.g. kind = \"parquet\"")),
             Some(SourceConfig::Parquet { tables }) => {
-                let add = |config: ParquetConfig, (name, path): (&String, &PathBuf)| config.with_table(name, [self.path(path)]);
+                let add = |config: ParquetConfig, (name, path): (&String, &PathBuf)| {
+                    config.with_table(name, [self.path(path)])
+                };
                 Ok(Arc::new(ParquetSource::new(tables.iter().fold(ParquetConfig::default(), add))?))
             }
             Some(SourceConfig::Csv { tables, delimiter }) => {
@@ -212,7 +219,9 @@ impl Config {
                 }
                 Ok(Arc::new(CsvSource::new(config)?))
             }
-            Some(SourceConfig::Sqlite { path }) => Ok(Arc::new(SqliteSource::new(SqliteConfig::new(self.path(path)))?)),
+            Some(SourceConfig::Sqlite { path }) => {
+                Ok(Arc::new(SqliteSource::new(SqliteConfig::new(self.path(path)))?))
+            }
         }
     }
 }

@@ -28,14 +28,19 @@ fn log(table: &Store) -> Result<NumberedLog> {
 
 impl Snapshot {
     pub(crate) async fn publish(&self, table: &Store) -> Result<u64> {
-        let json = serde_json::to_vec_pretty(self).map_err(|e| recs_core::Error::document("_snapshots", e.to_string()))?;
+        let json = serde_json::to_vec_pretty(self)
+            .map_err(|e| recs_core::Error::document("_snapshots", e.to_string()))?;
         Ok(log(table)?.push(json.into()).await?)
     }
 
     pub(crate) async fn latest(table: &Store) -> Result<Self> {
         let Some((_, json)) = log(table)?.latest().await? else {
-            return Err(Error::config("dataset", "nothing was extracted yet: run `recs extract`, or give --input FILE"));
+            return Err(Error::config(
+                "dataset",
+                "nothing was extracted yet: run `recs extract`, or give --input FILE",
+            ));
         };
-        Ok(serde_json::from_slice(&json).map_err(|e| recs_core::Error::document(table.show("_snapshots"), e.to_string()))?)
+        Ok(serde_json::from_slice(&json)
+            .map_err(|e| recs_core::Error::document(table.show("_snapshots"), e.to_string()))?)
     }
 }

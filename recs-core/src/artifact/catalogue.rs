@@ -33,7 +33,7 @@ impl Candidates {
     /// Indexes of the products by popularity, the most popular first, ties in index order.
     pub fn by_popularity(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(self.popularity[i as usize]));
+        order.sort_by_key(|&i| std::cmp::Reverse(self.popularity.get(i as usize).copied().unwrap_or(0)));
         order
     }
 }
@@ -76,7 +76,9 @@ impl Customers {
     /// Products and counts of the customer at `position`; empty when out of range.
     pub fn purchases(&self, position: usize) -> (&[u32], &[u32]) {
         match (self.offsets.get(position), self.offsets.get(position + 1)) {
-            (Some(&from), Some(&to)) if from <= to && to <= self.products.len() && to <= self.counts.len() => {
+            (Some(&from), Some(&to))
+                if from <= to && to <= self.products.len() && to <= self.counts.len() =>
+            {
                 (&self.products[from..to], &self.counts[from..to])
             }
             _ => (&[], &[]),

@@ -28,7 +28,9 @@ impl Digest {
     /// # Errors
     /// [`Error::Digest`] naming the file, and whether size or content differs.
     pub fn verify(&self, file: &str, found: &Self) -> Result<()> {
-        let differs = |what, expected: String, got: String| Err(Error::Digest { file: file.into(), what, expected, got });
+        let differs = |what, expected: String, got: String| {
+            Err(Error::Digest { file: file.into(), what, expected, got })
+        };
         if self.size_bytes != found.size_bytes {
             return differs("size_bytes", self.size_bytes.to_string(), found.size_bytes.to_string());
         }

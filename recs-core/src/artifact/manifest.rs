@@ -51,11 +51,15 @@ impl Manifest {
             return Err(Error::document(file, format!("lists more than {MAX_FILES} files")));
         }
         for (name, digest) in &manifest.files {
-            let plain = !name.is_empty() && !name.starts_with('/') && !name.split('/').any(|s| matches!(s, "" | "." | ".."));
+            let plain = !name.is_empty()
+                && !name.starts_with('/')
+                && !name.split('/').any(|s| matches!(s, "" | "." | ".."));
             if !plain {
                 return Err(Error::document(file, format!("file name {name:?} is no plain relative path")));
             }
-            if digest.sha256.len() != 64 || !digest.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            if digest.sha256.len() != 64
+                || !digest.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            {
                 return Err(Error::document(file, format!("{name}: sha256 is not 64 lower-case hex digits")));
             }
         }
@@ -67,7 +71,8 @@ impl Manifest {
     /// # Errors
     /// [`Error::Document`].
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|e| Error::document(MANIFEST_FILE, e.to_string()))?;
+        let mut json =
+            serde_json::to_vec_pretty(self).map_err(|e| Error::document(MANIFEST_FILE, e.to_string()))?;
         json.push(b'\n');
         Ok(json)
     }

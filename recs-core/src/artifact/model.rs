@@ -86,7 +86,8 @@ impl ModelArtifact {
             files.insert(name.to_owned(), publication.put(name, bytes.into()).await?);
         }
         let candidates = Arc::clone(&self.candidates);
-        let (_, digest) = publication.put_with(CANDIDATES_FILE, move |out| candidates.write_parquet(out)).await?;
+        let (_, digest) =
+            publication.put_with(CANDIDATES_FILE, move |out| candidates.write_parquet(out)).await?;
         files.insert(CANDIDATES_FILE.into(), digest);
         let (candidates, customers) = (Arc::clone(&self.candidates), Arc::clone(&self.customers));
         let write = move |out: &mut (dyn std::io::Write + Send)| customers.write_parquet(&candidates, out);
@@ -102,9 +103,12 @@ impl ModelArtifact {
         let log = root.model_log()?;
         let shown = root.store().show("registry/models");
         let (_, entry) = log.latest().await?.ok_or_else(|| Error::NotFound { path: shown.clone() })?;
-        let entry: Value = serde_json::from_slice(&entry).map_err(|e| Error::document(&shown, e.to_string()))?;
+        let entry: Value =
+            serde_json::from_slice(&entry).map_err(|e| Error::document(&shown, e.to_string()))?;
         let version = entry.get("model_version").and_then(Value::as_str);
-        Ok(version.ok_or_else(|| Error::document(&shown, "the latest entry has no model_version"))?.to_owned())
+        Ok(version
+            .ok_or_else(|| Error::document(&shown, "the latest entry has no model_version"))?
+            .to_owned())
     }
 
     /// Loads a version, every file verified against the manifest.
@@ -118,15 +122,20 @@ impl ModelArtifact {
         let manifest = Manifest::parse(&folder.get(MANIFEST_FILE, MAX_MANIFEST_BYTES).await?, &shown)?;
         if &manifest.tenant != root.tenant() || manifest.model_version != version {
             let (tenant, found) = (&manifest.tenant, &manifest.model_version);
-            return Err(Error::document(shown, format!("is of tenant {tenant}, version {found}: it was copied here by hand")));
+            return Err(Error::document(
+                shown,
+                format!("is of tenant {tenant}, version {found}: it was copied here by hand"),
+            ));
         }
         let file = |name: &'static str| verified(&folder, &manifest, name);
         let config: ModelConfig = parse(&file(MODEL_FILE).await?, &folder.show(MODEL_FILE))?;
         config.validate()?;
-        let vocabulary = Vocabulary::parse(&file(VOCABULARY_FILE).await?, &config.schema, &folder.show(VOCABULARY_FILE))?;
+        let vocabulary =
+            Vocabulary::parse(&file(VOCABULARY_FILE).await?, &config.schema, &folder.show(VOCABULARY_FILE))?;
         let shown = folder.show(WEIGHTS_FILE);
         let weights = Weights::from_safetensors(&file(WEIGHTS_FILE).await?, &config, &vocabulary, &shown)?;
-        let candidates = Candidates::read_parquet(file(CANDIDATES_FILE).await?, &folder.show(CANDIDATES_FILE))?;
+        let candidates =
+            Candidates::read_parquet(file(CANDIDATES_FILE).await?, &folder.show(CANDIDATES_FILE))?;
         if candidates.vectors.ncols() != config.embedding_dim() {
             return Err(Error::Shape {
                 file: folder.show(CANDIDATES_FILE),
@@ -135,7 +144,8 @@ impl ModelArtifact {
                 got: candidates.vectors.shape().to_vec(),
             });
         }
-        let customers = Customers::read_parquet(file(CUSTOMERS_FILE).await?, &candidates, &folder.show(CUSTOMERS_FILE))?;
+        let customers =
+            Customers::read_parquet(file(CUSTOMERS_FILE).await?, &candidates, &folder.show(CUSTOMERS_FILE))?;
         Ok(Self {
             metadata: parse(&file(METADATA_FILE).await?, &folder.show(METADATA_FILE))?,
             config,

@@ -3,8 +3,8 @@
 use super::{Candidates, Customers};
 use crate::error::{Error, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
-    StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, ListArray,
+    RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, UInt32Type, UInt64Type};
@@ -46,7 +46,12 @@ fn read(bytes: Bytes, file: &str) -> Result<RecordBatch> {
 }
 
 /// A column of the expected type without nulls.
-fn column<'a>(batch: &'a RecordBatch, name: &str, is: impl Fn(&DataType) -> bool, file: &str) -> Result<&'a ArrayRef> {
+fn column<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+    is: impl Fn(&DataType) -> bool,
+    file: &str,
+) -> Result<&'a ArrayRef> {
     let present = || batch.schema().fields().iter().map(|f| f.name().clone()).collect();
     let found = batch.column_by_name(name).ok_or_else(|| Error::MissingColumn {
         file: file.into(),
@@ -64,7 +69,9 @@ fn column<'a>(batch: &'a RecordBatch, name: &str, is: impl Fn(&DataType) -> bool
             got: found.data_type().to_string(),
         });
     }
-    if let Some(record) = (found.null_count() > 0).then(|| (0..found.len()).find(|&i| found.is_null(i))).flatten() {
+    if let Some(record) =
+        (found.null_count() > 0).then(|| (0..found.len()).find(|&i| found.is_null(i))).flatten()
+    {
         return Err(Error::InvalidValue {
             file: file.into(),
             record: Some(record as u64),
@@ -157,7 +164,8 @@ impl Customers {
 
     pub(super) fn read_parquet(bytes: Bytes, candidates: &Candidates, file: &str) -> Result<Self> {
         let table = read(bytes, file)?;
-        let is_list = |of: DataType| move |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == of);
+        let is_list =
+            |of: DataType| move |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == of);
         let products = column(&table, "product_ids", is_list(DataType::Utf8), file)?.as_list::<i32>();
         let counts = column(&table, "counts", is_list(DataType::UInt32), file)?.as_list::<i32>();
         if products.offsets() != counts.offsets() {
@@ -179,7 +187,10 @@ impl Customers {
             offsets: products.offsets().iter().map(|&o| o as usize).collect(),
             products: names.iter().enumerate().map(find).collect::<Result<_>>()?,
             counts: counts.values().as_primitive::<UInt32Type>().values().to_vec(),
-            last_day: column(&table, "last_day", |t| *t == DataType::Int32, file)?.as_primitive::<Int32Type>().values().to_vec(),
+            last_day: column(&table, "last_day", |t| *t == DataType::Int32, file)?
+                .as_primitive::<Int32Type>()
+                .values()
+                .to_vec(),
             segment: texts(&table, "segment", file)?,
         })
     }

@@ -86,7 +86,11 @@ pub struct StageCount {
 impl DatasetMetadata {
     /// Features of a schema, as metadata lists them.
     pub fn features_of(schema: &Schema) -> Vec<FeatureInfo> {
-        let info = |f: &crate::schema::Field| FeatureInfo { name: f.name.clone(), record: f.record.clone(), dtype: f.dtype };
+        let info = |f: &crate::schema::Field| FeatureInfo {
+            name: f.name.clone(),
+            record: f.record.clone(),
+            dtype: f.dtype,
+        };
         schema.fields.iter().map(info).collect()
     }
 
@@ -112,7 +116,8 @@ impl DatasetMetadata {
     /// # Errors
     /// [`Error::Document`] for values that JSON cannot hold.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|e| Error::document(METADATA_FILE, e.to_string()))?;
+        let mut json =
+            serde_json::to_vec_pretty(self).map_err(|e| Error::document(METADATA_FILE, e.to_string()))?;
         json.push(b'\n');
         Ok(json)
     }

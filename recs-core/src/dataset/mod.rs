@@ -6,5 +6,7 @@
 mod metadata;
 mod read;
 
-pub use metadata::{DATASET_FORMAT_VERSION, DatasetMetadata, FeatureInfo, METADATA_FILE, Period, ShardInfo, StageCount};
+pub use metadata::{
+    DATASET_FORMAT_VERSION, DatasetMetadata, FeatureInfo, METADATA_FILE, Period, ShardInfo, StageCount,
+};
 pub use read::Dataset;

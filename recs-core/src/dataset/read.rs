@@ -71,7 +71,9 @@ impl Dataset {
             let rows = RowReader::new(schema, file.clone());
             let (each, cancel, path) = (Arc::clone(&each), cancel.clone(), shard.file.clone());
             async move {
-                let job = move |bytes: &mut (dyn Read + Send)| fold_shard(bytes, &file, &shard, rows, state, &*each, &cancel);
+                let job = move |bytes: &mut (dyn Read + Send)| {
+                    fold_shard(bytes, &file, &shard, rows, state, &*each, &cancel)
+                };
                 self.store.get_with(&path, job).await
             }
         });

@@ -36,7 +36,8 @@ impl Example {
         let mut example = Self::default();
         let fault = |f: WireFault| f.at("record", 0, 0);
         while let Some((key, value)) = view.next_feature().map_err(fault)? {
-            let key = std::str::from_utf8(key).map_err(|_| Error::corrupt("record", "a feature key is not UTF-8"))?;
+            let key = std::str::from_utf8(key)
+                .map_err(|_| Error::corrupt("record", "a feature key is not UTF-8"))?;
             example.features.insert(key.to_owned(), owned(value).map_err(fault)?);
         }
         Ok(example)
@@ -44,7 +45,8 @@ impl Example {
 
     /// Appends the wire form, keys sorted.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let entries: Vec<(&String, Vec<u8>)> = self.features.iter().map(|(k, v)| (k, encode_feature(v))).collect();
+        let entries: Vec<(&String, Vec<u8>)> =
+            self.features.iter().map(|(k, v)| (k, encode_feature(v))).collect();
         let entry_len = |key: &str, value: &[u8]| field_len(key.len()) + field_len(value.len());
         let features_len = entries.iter().map(|(k, v)| field_len(entry_len(k, v))).sum();
         put_header(out, 1, features_len);
@@ -80,12 +82,15 @@ fn owned(view: FeatureView<'_>) -> Result<Feature, WireFault> {
 }
 
 fn encode_feature(feature: &Feature) -> Vec<u8> {
-    let (mut list, number) = (Vec::new(), match feature {
-        Feature::Bytes(_) => BYTES_LIST,
-        Feature::Float(_) => FLOAT_LIST,
-        Feature::Int64(_) => INT64_LIST,
-        Feature::Missing => return Vec::new(),
-    });
+    let (mut list, number) = (
+        Vec::new(),
+        match feature {
+            Feature::Bytes(_) => BYTES_LIST,
+            Feature::Float(_) => FLOAT_LIST,
+            Feature::Int64(_) => INT64_LIST,
+            Feature::Missing => return Vec::new(),
+        },
+    );
     match feature {
         Feature::Bytes(values) => values.iter().for_each(|v| {
             put_header(&mut list, 1, v.len());
@@ -114,7 +119,8 @@ mod tests {
 
     fn feature() -> impl Strategy<Value = Feature> {
         prop_oneof![
-            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4).prop_map(Feature::Bytes),
+            proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..4)
+                .prop_map(Feature::Bytes),
             proptest::collection::vec(-1e30f32..1e30, 0..4).prop_map(Feature::Float),
             proptest::collection::vec(any::<i64>(), 0..4).prop_map(Feature::Int64),
             Just(Feature::Missing),

@@ -35,7 +35,10 @@ impl RowWriter {
         let mut features_len = 0;
         for (at, field) in &self.fields {
             let value = row.get(*at).ok_or_else(|| {
-                Error::config("row", format!("has {} values, the schema {} fields", row.len(), self.fields.len()))
+                Error::config(
+                    "row",
+                    format!("has {} values, the schema {} fields", row.len(), self.fields.len()),
+                )
             })?;
             if value.dtype() != field.dtype {
                 return Err(Error::WrongType {
@@ -151,7 +154,9 @@ impl RowReader {
         // A hostile record may hold millions of keys, or one of megabytes: the message needs the first few.
         let mut present = Vec::new();
         let mut view = ExampleView::new(record);
-        while present.len() < MAX_FIELDS && let Ok(Some((key, _))) = view.next_feature() {
+        while present.len() < MAX_FIELDS
+            && let Ok(Some((key, _))) = view.next_feature()
+        {
             let key = &key[..key.len().min(MAX_SHOWN_BYTES)];
             present.push(String::from_utf8_lossy(key).into_owned());
         }

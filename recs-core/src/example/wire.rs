@@ -199,11 +199,8 @@ impl<'a> FeatureView<'a> {
         while !at.is_empty() {
             let start = at;
             match at.field()? {
-                (n @ BYTES_LIST..=INT64_LIST, Payload::Slice(_)) => {
-                    if kind != Some(n) {
-                        (kind, lists) = (Some(n), start);
-                    }
-                }
+                (n @ BYTES_LIST..=INT64_LIST, Payload::Slice(_)) if kind == Some(n) => {}
+                (n @ BYTES_LIST..=INT64_LIST, Payload::Slice(_)) => (kind, lists) = (Some(n), start),
                 (BYTES_LIST..=INT64_LIST, _) => return start.fault("a value list is not length-delimited"),
                 _ => {}
             }

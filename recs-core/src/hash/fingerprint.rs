@@ -124,7 +124,12 @@ fn over_64(s: &[u8]) -> u64 {
     // All whole blocks but the last one to 64 bytes, which are hashed from the end below.
     let end = (len - 1) / 64 * 64;
     for at in (0..end).step_by(64) {
-        x = x.wrapping_add(y).wrapping_add(v.0).wrapping_add(fetch64(s, at + 8)).rotate_right(37).wrapping_mul(K1);
+        x = x
+            .wrapping_add(y)
+            .wrapping_add(v.0)
+            .wrapping_add(fetch64(s, at + 8))
+            .rotate_right(37)
+            .wrapping_mul(K1);
         y = y.wrapping_add(v.1).wrapping_add(fetch64(s, at + 48)).rotate_right(42).wrapping_mul(K1);
         x ^= w.1;
         y = y.wrapping_add(v.0).wrapping_add(fetch64(s, at + 40));
@@ -138,7 +143,12 @@ fn over_64(s: &[u8]) -> u64 {
     w.0 = w.0.wrapping_add(((len - 1) & 63) as u64);
     v.0 = v.0.wrapping_add(w.0);
     w.0 = w.0.wrapping_add(v.0);
-    x = x.wrapping_add(y).wrapping_add(v.0).wrapping_add(fetch64(s, at + 8)).rotate_right(37).wrapping_mul(mul);
+    x = x
+        .wrapping_add(y)
+        .wrapping_add(v.0)
+        .wrapping_add(fetch64(s, at + 8))
+        .rotate_right(37)
+        .wrapping_mul(mul);
     y = y.wrapping_add(v.1).wrapping_add(fetch64(s, at + 48)).rotate_right(42).wrapping_mul(mul);
     x ^= w.1.wrapping_mul(9);
     y = y.wrapping_add(v.0.wrapping_mul(9)).wrapping_add(fetch64(s, at + 40));

@@ -22,7 +22,7 @@ pub fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 8.333_452e-3);
     p = p.mul_add(r, 4.166_579_6e-2);
     p = p.mul_add(r, 1.666_666_6e-1);
-    p = p.mul_add(r, 5.000_000_1e-1);
+    p = p.mul_add(r, 0.5);
     let poly = (p * r).mul_add(r, r) + 1.0;
     // 2^n in two steps, since n may be 128.
     let half = (n as i32) / 2;

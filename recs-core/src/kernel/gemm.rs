@@ -10,7 +10,15 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 ///
 /// # Panics
 /// When the shapes do not fit each other.
-pub fn gemm(alpha: f32, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, beta: f32, mut c: ArrayViewMut2<'_, f32>) {
+// Views are passed by value as ndarray's own functions take them: two pointers and their strides.
+#[allow(clippy::needless_pass_by_value)]
+pub fn gemm(
+    alpha: f32,
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    beta: f32,
+    mut c: ArrayViewMut2<'_, f32>,
+) {
     let (m, k) = a.dim();
     let n = b.ncols();
     assert!(b.nrows() == k && c.dim() == (m, n), "gemm: {:?} x {:?} -> {:?}", a.dim(), b.dim(), c.dim());
@@ -18,7 +26,8 @@ pub fn gemm(alpha: f32, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, beta: f3
         return;
     }
     let strides = |s: &[isize]| (s[0], s[1]);
-    let ((a_rs, a_cs), (b_rs, b_cs), (c_rs, c_cs)) = (strides(a.strides()), strides(b.strides()), strides(c.strides()));
+    let ((a_rs, a_cs), (b_rs, b_cs), (c_rs, c_cs)) =
+        (strides(a.strides()), strides(b.strides()), strides(c.strides()));
     // SAFETY: pointers and strides are those of live views of these shapes; `c` is borrowed mutably, so it overlaps
     // neither `a` nor `b`.
     unsafe {

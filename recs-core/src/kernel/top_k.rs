@@ -46,7 +46,11 @@ impl TopK {
     /// The score that a candidate must at least have to enter; negative infinity while there is room.
     #[inline]
     pub fn threshold(&self) -> f32 {
-        if self.heap.len() < self.k { f32::NEG_INFINITY } else { self.heap.first().map_or(f32::INFINITY, |h| h.score) }
+        if self.heap.len() < self.k {
+            f32::NEG_INFINITY
+        } else {
+            self.heap.first().map_or(f32::INFINITY, |h| h.score)
+        }
     }
 
     /// Offers a candidate.
@@ -110,7 +114,9 @@ impl TopK {
     /// The hits, best first; leaves the selection empty.
     pub fn take_sorted(&mut self) -> Vec<Hit> {
         let mut hits = std::mem::take(&mut self.heap);
-        hits.sort_unstable_by(|a, b| if a.before(b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater });
+        hits.sort_unstable_by(|a, b| {
+            if a.before(b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
+        });
         hits
     }
 }

@@ -87,13 +87,20 @@ impl ModelConfig {
                 return Err(Error::config(at(), "at most 16 layers of 1 to 4096 units"));
             }
         }
-        let other = self.candidate.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Candidate));
+        let other =
+            self.candidate.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Candidate));
         if self.embedding_dim() != other {
             let dim = self.embedding_dim();
-            return Err(Error::config("model", format!("query embeddings have {dim} numbers, candidate ones {other}")));
+            return Err(Error::config(
+                "model",
+                format!("query embeddings have {dim} numbers, candidate ones {other}"),
+            ));
         }
         if !(self.temperature.is_finite() && self.temperature > 0.0) {
-            return Err(Error::config("model.temperature", format!("is {}, must be above 0", self.temperature)));
+            return Err(Error::config(
+                "model.temperature",
+                format!("is {}, must be above 0", self.temperature),
+            ));
         }
         Ok(())
     }

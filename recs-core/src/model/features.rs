@@ -54,8 +54,8 @@ impl FeatureEncoder {
     /// [`Error::MissingVocabulary`], [`Error::Config`].
     pub fn new(schema: &Schema, vocabulary: Arc<Vocabulary>) -> Result<Self> {
         vocabulary.check(schema)?;
-        let tower = |t| TowerEncoder::new(schema, t, Arc::clone(&vocabulary));
-        Ok(Self { query: tower(Tower::Query)?, candidate: tower(Tower::Candidate)? })
+        let query = TowerEncoder::new(schema, Tower::Query, Arc::clone(&vocabulary))?;
+        Ok(Self { query, candidate: TowerEncoder::new(schema, Tower::Candidate, vocabulary)? })
     }
 }
 
@@ -215,7 +215,9 @@ impl Text {
 }
 
 fn value<'r, 'a>(row: &'r [Value<'a>], at: usize, field: &str) -> Result<&'r Value<'a>> {
-    row.get(at).ok_or_else(|| Error::config("row", format!("has {} values, field `{field}` is number {at}", row.len())))
+    row.get(at).ok_or_else(|| {
+        Error::config("row", format!("has {} values, field `{field}` is number {at}", row.len()))
+    })
 }
 
 fn lookup_id(lookup: &StringLookup, value: &Value<'_>, field: &str) -> Result<u32> {

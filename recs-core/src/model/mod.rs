@@ -22,4 +22,4 @@ pub use config::{Activation, ModelConfig, TowerConfig};
 pub use cyclical::cyclical;
 pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
 pub use tower::{TowerModel, activate, l2_normalise};
-pub use weights::{Dense, TowerWeights, WEIGHTS_FILE, Weights};
+pub use weights::{Dense, NamedTensor, TowerWeights, WEIGHTS_FILE, Weights};

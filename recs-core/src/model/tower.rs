@@ -4,7 +4,7 @@ use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
 use crate::kernel::gemm;
 use crate::schema::{Encoding, Tower};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -72,12 +72,17 @@ impl TowerModel {
         Ok(out)
     }
 
-    fn embed_block(&self, columns: &TowerColumns, first: usize, mut out: ArrayViewMut2<'_, f32>) -> Result<()> {
+    fn embed_block(
+        &self,
+        columns: &TowerColumns,
+        first: usize,
+        mut out: ArrayViewMut2<'_, f32>,
+    ) -> Result<()> {
         let rows = out.nrows();
         let mut x = Array2::zeros((rows, self.input_width));
         self.gather(columns, first, x.view_mut())?;
         for (i, layer) in self.weights.dense.iter().enumerate() {
-            x = dense(x.view(), layer);
+            x = dense(&x, layer);
             if i + 1 < self.weights.dense.len() {
                 activate(self.activation, x.view_mut());
             }
@@ -111,7 +116,8 @@ impl TowerModel {
                 let to = at + encoding.width();
                 let mut part = target.slice_mut(s![at..to]);
                 if encoding.has_table() {
-                    let (id, embeddings) = (columns.ids[row * tables + table] as usize, &self.weights.embeddings[table]);
+                    let (id, embeddings) =
+                        (columns.ids[row * tables + table] as usize, &self.weights.embeddings[table]);
                     if id >= embeddings.nrows() {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }
@@ -129,10 +135,10 @@ impl TowerModel {
     }
 }
 
-fn dense(x: ArrayView2<'_, f32>, layer: &Dense) -> Array2<f32> {
+fn dense(x: &Array2<f32>, layer: &Dense) -> Array2<f32> {
     let mut y = Array2::zeros((x.nrows(), layer.kernel.ncols()));
     y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
-    gemm(1.0, x, layer.kernel.view(), 1.0, y.view_mut());
+    gemm(1.0, x.view(), layer.kernel.view(), 1.0, y.view_mut());
     y
 }
 

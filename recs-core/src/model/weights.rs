@@ -42,6 +42,9 @@ pub struct Weights {
     pub candidate: TowerWeights,
 }
 
+/// Name, shape and numbers of a tensor.
+pub type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
+
 /// Name and shape of every tensor of a tower, in the order of [`TowerWeights::slices`].
 fn layout(config: &ModelConfig, tower: Tower, vocabulary: &Vocabulary) -> Result<Vec<(String, Vec<usize>)>> {
     let (mut tensors, prefix) = (Vec::new(), tower.name());
@@ -68,7 +71,12 @@ impl TowerWeights {
         let (mut embeddings, mut dense, mut kernel) = (Vec::new(), Vec::new(), None);
         for (name, shape) in layout(config, tower, vocabulary)? {
             let data = fill(&name, &shape)?;
-            let wrong = |_| Error::Shape { file: WEIGHTS_FILE.into(), tensor: name.clone(), expected: shape.clone(), got: vec![] };
+            let wrong = |_| Error::Shape {
+                file: WEIGHTS_FILE.into(),
+                tensor: name.clone(),
+                expected: shape.clone(),
+                got: vec![],
+            };
             match (&shape[..], kernel.take()) {
                 ([_], Some(kernel)) => dense.push(Dense { kernel, bias: Array1::from_vec(data) }),
                 (&[rows, columns], _) => {
@@ -119,7 +127,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::MissingVocabulary`].
-    pub fn tensors(&self, config: &ModelConfig, vocabulary: &Vocabulary) -> Result<Vec<(String, Vec<usize>, &[f32])>> {
+    pub fn tensors(&self, config: &ModelConfig, vocabulary: &Vocabulary) -> Result<Vec<NamedTensor<'_>>> {
         let mut all = Vec::new();
         for tower in [Tower::Query, Tower::Candidate] {
             let names = layout(config, tower, vocabulary)?;
@@ -149,7 +157,12 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Shape`] naming the tensor, [`Error::NonFinite`] for a number that is not finite.
-    pub fn from_safetensors(bytes: &[u8], config: &ModelConfig, vocabulary: &Vocabulary, file: &str) -> Result<Self> {
+    pub fn from_safetensors(
+        bytes: &[u8],
+        config: &ModelConfig,
+        vocabulary: &Vocabulary,
+        file: &str,
+    ) -> Result<Self> {
         let parsed = SafeTensors::deserialize(bytes).map_err(|e| Error::corrupt(file, e.to_string()))?;
         let mut found: HashMap<String, TensorView<'_>> = parsed.tensors().into_iter().collect();
         let weights = Self::build(config, vocabulary, |name, shape| {

@@ -51,7 +51,10 @@ impl Schema {
                 ("record name", earlier.iter().any(|f| f.record == field.record)),
             ] {
                 if same {
-                    return Err(Error::config(format!("schema.fields.{}", field.name), format!("{what} is used twice")));
+                    return Err(Error::config(
+                        format!("schema.fields.{}", field.name),
+                        format!("{what} is used twice"),
+                    ));
                 }
             }
             if field.role != Role::Other && earlier.iter().any(|f| f.role == field.role) {
@@ -119,8 +122,9 @@ impl Schema {
     /// # Errors
     /// [`Error::Config`] when no field does.
     pub fn role(&self, role: Role) -> Result<&Field> {
-        self.find_role(role)
-            .ok_or_else(|| Error::config("schema.fields", format!("no field has the role {role:?}; give one to a field")))
+        self.find_role(role).ok_or_else(|| {
+            Error::config("schema.fields", format!("no field has the role {role:?}; give one to a field"))
+        })
     }
 
     /// The field that plays `role`, if any does.

@@ -57,7 +57,11 @@ impl Schema {
                     dim: 12,
                 },
             ],
-            candidate: vec![embedding("product_id", 32), embedding("category", 16), embedding("subcategory", 24)],
+            candidate: vec![
+                embedding("product_id", 32),
+                embedding("category", 16),
+                embedding("subcategory", 24),
+            ],
         }
     }
 

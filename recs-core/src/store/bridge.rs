@@ -41,7 +41,12 @@ impl Write for ChannelWriter {
     }
 }
 
-pub(super) async fn upload<T, F>(store: &dyn ObjectStore, to: &Path, shown: String, write: F) -> Result<(T, Digest)>
+pub(super) async fn upload<T, F>(
+    store: &dyn ObjectStore,
+    to: &Path,
+    shown: String,
+    write: F,
+) -> Result<(T, Digest)>
 where
     F: FnOnce(&mut (dyn Write + Send)) -> Result<T> + Send + 'static,
     T: Send + 'static,
@@ -119,7 +124,9 @@ where
         }
         GetResultPayload::Stream(stream) => {
             let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-            let job = tokio::task::spawn_blocking(move || read(&mut ChannelReader { chunk: Bytes::new(), receiver }));
+            let job = tokio::task::spawn_blocking(move || {
+                read(&mut ChannelReader { chunk: Bytes::new(), receiver })
+            });
             pump(stream, sender).await.map_err(|e| Error::store(shown, e))?;
             joined(job.await)
         }

@@ -76,7 +76,10 @@ impl TenantRoot {
 fn plain<'a>(what: &str, name: &'a str) -> Result<&'a str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.bytes().all(allowed) {
-        return Err(Error::config(what, format!("{name:?}: 1 to 128 letters, digits, -, _ and . not starting with .")));
+        return Err(Error::config(
+            what,
+            format!("{name:?}: 1 to 128 letters, digits, -, _ and . not starting with ."),
+        ));
     }
     Ok(name)
 }

@@ -106,7 +106,10 @@ impl Store {
     /// [`Error::Store`].
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<Digest> {
         let digest = Digest::of(&bytes);
-        self.inner.put(&self.path(path)?, bytes.into()).await.map_err(|e| Error::store(self.show(path), e))?;
+        self.inner
+            .put(&self.path(path)?, bytes.into())
+            .await
+            .map_err(|e| Error::store(self.show(path), e))?;
         Ok(digest)
     }
 

@@ -27,7 +27,10 @@ impl Store {
         let refuse = |reason: String| Error::config("store", format!("{url}: {reason}"));
         let parsed = url::Url::parse(url).map_err(|e| refuse(e.to_string()))?;
         if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(Error::config("store", "a URL with a user or password is refused: pass credentials as options"));
+            return Err(Error::config(
+                "store",
+                "a URL with a user or password is refused: pass credentials as options",
+            ));
         }
         let (scheme, _) = ObjectStoreScheme::parse(&parsed).map_err(|e| refuse(e.to_string()))?;
         match scheme {

@@ -1,33 +1,40 @@
 //! gzip around a TFRecord file: detected on read, one member with a fixed header on write.
 
+use super::frame::{HEADER_BYTES, parse_header};
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Chain, Cursor, Read, Write};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// Decompresses when the stream begins with gzip's magic number, otherwise passes it through.
 ///
-/// A plain TFRecord file cannot begin like that by chance: bytes 1f 8b would be the low bytes of a length whose
-/// checksum is verified, and no record of 35,615 bytes plus a multiple of 65,536 passes for a gzip header.
-pub(super) fn open<R: Read>(inner: R) -> std::io::Result<Stream<R>> {
-    let mut buffered = BufReader::with_capacity(BUFFER_BYTES, inner);
-    let head = buffered.fill_buf()?;
-    // gzip: magic, then compression method 8. A plain frame has the length's third byte there.
-    if head.len() >= 3 && head[..2] == MAGIC && head[2] == 8 || head.len() < 3 && head.first() == Some(&MAGIC[0]) {
-        Ok(Stream::Gzip(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(buffered)))))
+/// A plain TFRecord file may begin like that by chance: a first record of 35,615 bytes, or a multiple of 65,536 more,
+/// has the magic number as low bytes of its length. Then the length's checksum matches, and the file is plain.
+pub(super) fn open<R: Read>(mut inner: R) -> std::io::Result<Stream<R>> {
+    let mut head = Vec::with_capacity(HEADER_BYTES);
+    (&mut inner).take(HEADER_BYTES as u64).read_to_end(&mut head)?;
+    let is_frame = head.as_slice().try_into().is_ok_and(|header| parse_header(header).is_some());
+    // A file of one byte may be a cut off gzip file.
+    let is_gzip = !is_frame && (head.starts_with(&MAGIC) || head == MAGIC[..1]);
+    let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(inner));
+    Ok(if is_gzip {
+        Stream::Gzip(Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(whole))))
     } else {
-        Ok(Stream::Plain(buffered))
-    }
+        Stream::Plain(whole)
+    })
 }
+
+/// The bytes looked at, then the rest.
+type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 /// Either form of file.
 #[derive(Debug)]
 pub(super) enum Stream<R: Read> {
-    Gzip(Box<BufReader<MultiGzDecoder<BufReader<R>>>>),
-    Plain(BufReader<R>),
+    Gzip(Box<BufReader<MultiGzDecoder<Whole<R>>>>),
+    Plain(Whole<R>),
 }
 
 impl<R: Read> Read for Stream<R> {

@@ -101,7 +101,10 @@ impl<R: Read> RecordReader<R> {
         };
         if len > self.max_record_bytes {
             return Err(Error::TooLarge {
-                file: format!("{}, record {}, at byte {}", self.file, self.next.record, self.next.offset_bytes),
+                file: format!(
+                    "{}, record {}, at byte {}",
+                    self.file, self.next.record, self.next.offset_bytes
+                ),
                 what: "a record (bytes)",
                 size: len,
                 limit: self.max_record_bytes,
@@ -149,7 +152,9 @@ impl<R: Read> RecordReader<R> {
 
     fn failed(&self, done: usize, error: std::io::Error) -> Error {
         match (error.kind(), &self.stream) {
-            (ErrorKind::UnexpectedEof, gzip::Stream::Gzip(_)) => self.corrupt(done, "the gzip stream is cut off"),
+            (ErrorKind::UnexpectedEof, gzip::Stream::Gzip(_)) => {
+                self.corrupt(done, "the gzip stream is cut off")
+            }
             (ErrorKind::InvalidInput | ErrorKind::InvalidData, gzip::Stream::Gzip(_)) => {
                 self.corrupt(done, &format!("the gzip stream is broken: {error}"))
             }

@@ -33,7 +33,10 @@ impl ShardPlan {
     /// [`Error::Config`] unless `shards` is 1 to [`MAX_SHARDS`].
     pub fn new(rows: u64, shards: usize) -> Result<Self> {
         if !(1..=MAX_SHARDS).contains(&shards) {
-            return Err(Error::config("dataset.shards", format!("is {shards}, allowed are 1 to {MAX_SHARDS}")));
+            return Err(Error::config(
+                "dataset.shards",
+                format!("is {shards}, allowed are 1 to {MAX_SHARDS}"),
+            ));
         }
         Ok(Self { rows, shards })
     }

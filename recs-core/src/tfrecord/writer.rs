@@ -18,7 +18,7 @@ pub struct RecordWriter<W: Write> {
 
 #[derive(Debug)]
 enum Sink<W: Write> {
-    Gzip(GzEncoder<W>),
+    Gzip(Box<GzEncoder<W>>),
     Plain(W),
 }
 
@@ -31,7 +31,7 @@ impl<W: Write> RecordWriter<W> {
         if level > 9 {
             return Err(Error::config("gzip_level", format!("is {level}, allowed are 0 to 9")));
         }
-        Ok(Self { sink: Sink::Gzip(gzip::encoder(inner, level)), records: 0 })
+        Ok(Self { sink: Sink::Gzip(Box::new(gzip::encoder(inner, level))), records: 0 })
     }
 
     /// A file without compression.

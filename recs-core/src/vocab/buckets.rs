@@ -22,11 +22,15 @@ impl Buckets {
     /// [`Error::Document`] otherwise; `key` is named.
     pub fn new(key: &str, boundaries: Vec<f64>) -> Result<Self> {
         if boundaries.is_empty() || boundaries.len() > 1 << 24 {
-            return Err(Error::document(super::VOCABULARY_FILE, format!("{key}: needs 1 to 16,777,216 boundaries")));
+            return Err(Error::document(
+                super::VOCABULARY_FILE,
+                format!("{key}: needs 1 to 16,777,216 boundaries"),
+            ));
         }
-        let fault = boundaries.iter().position(|b| !b.is_finite()).or_else(|| {
-            boundaries.windows(2).position(|w| w[0] > w[1]).map(|i| i + 1)
-        });
+        let fault = boundaries
+            .iter()
+            .position(|b| !b.is_finite())
+            .or_else(|| boundaries.windows(2).position(|w| w[0] > w[1]).map(|i| i + 1));
         if let Some(i) = fault {
             return Err(Error::document(
                 super::VOCABULARY_FILE,

@@ -30,9 +30,14 @@ impl Default for VocabularyConfig {
 
 impl VocabularyConfig {
     fn validate(&self) -> Result<()> {
-        for (name, n) in [("revenue_buckets", self.revenue_buckets), ("timestamp_buckets", self.timestamp_buckets)] {
+        for (name, n) in
+            [("revenue_buckets", self.revenue_buckets), ("timestamp_buckets", self.timestamp_buckets)]
+        {
             if !(1..=1_000_000).contains(&n) {
-                return Err(Error::config(format!("vocab.{name}"), format!("is {n}, allowed are 1 to 1,000,000")));
+                return Err(Error::config(
+                    format!("vocab.{name}"),
+                    format!("is {n}, allowed are 1 to 1,000,000"),
+                ));
             }
         }
         Ok(())
@@ -74,7 +79,12 @@ impl VocabularyBuilder {
             texts: f.has_vocabulary().then(HashSet::new),
             stats: (!f.has_vocabulary()).then(NumberStats::default),
         };
-        Ok(Self { config: config.clone(), fields: schema.fields.iter().map(column).collect(), rows: 0, text_bytes: 0 })
+        Ok(Self {
+            config: config.clone(),
+            fields: schema.fields.iter().map(column).collect(),
+            rows: 0,
+            text_bytes: 0,
+        })
     }
 
     /// Takes one row, values in schema order.

@@ -37,7 +37,8 @@ impl Vocabulary {
             }
         }
         root.insert("metadata".into(), self.metadata(schema));
-        let mut json = serde_json::to_vec(&root).map_err(|e| Error::document(VOCABULARY_FILE, e.to_string()))?;
+        let mut json =
+            serde_json::to_vec(&root).map_err(|e| Error::document(VOCABULARY_FILE, e.to_string()))?;
         json.push(b'\n');
         Ok(json)
     }
@@ -74,9 +75,12 @@ impl Vocabulary {
             let spread = json!({"min": s.min, "max": s.max, "mean": s.mean, "std": s.std()});
             match field.role {
                 Role::Revenue => drop(metadata.insert("revenue_stats".into(), spread.clone())),
-                Role::Timestamp => drop(metadata.insert("timestamp_stats".into(), json!({
+                Role::Timestamp => drop(metadata.insert(
+                    "timestamp_stats".into(),
+                    json!({
                     "min": s.min as i64, "max": s.max as i64, "range_days": (s.max - s.min) / 86400.0,
-                    "approach": "tensorflow_linear_buckets"}))),
+                    "approach": "tensorflow_linear_buckets"}),
+                )),
                 _ => {}
             }
             ours.insert(field.name.clone(), spread);
@@ -94,19 +98,28 @@ impl Vocabulary {
     pub fn parse(json: &[u8], schema: &Schema, file: &str) -> Result<Self> {
         let fault = |reason: String| Error::document(file, reason);
         let root: Map<String, Value> = serde_json::from_slice(json).map_err(|e| fault(e.to_string()))?;
-        let metadata = root.get("metadata").and_then(Value::as_object).ok_or_else(|| fault("`metadata` is missing or no object".into()))?;
+        let metadata = root
+            .get("metadata")
+            .and_then(Value::as_object)
+            .ok_or_else(|| fault("`metadata` is missing or no object".into()))?;
         let total_examples = metadata
             .get("total_examples")
             .and_then(Value::as_u64)
-            .ok_or_else(|| fault("`metadata.total_examples` is missing or no count".into()))?;
-        let mut vocabulary =
-            Self { lookups: BTreeMap::new(), buckets: BTreeMap::new(), stats: BTreeMap::new(), total_examples };
+            .filter(|&rows| rows > 0)
+            .ok_or_else(|| fault("`metadata.total_examples` is missing or no count above 0".into()))?;
+        let mut vocabulary = Self {
+            lookups: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            stats: BTreeMap::new(),
+            total_examples,
+        };
         for field in &schema.fields {
             if field.has_vocabulary() {
                 let Some(list) = root.get(&field.name) else {
                     return Err(named(super::missing(&field.name, &field.name), file));
                 };
-                let texts = texts(list).map_err(|i| fault(format!("`{}`: value {i} is no string", field.name)))?;
+                let texts =
+                    texts(list).map_err(|i| fault(format!("`{}`: value {i} is no string", field.name)))?;
                 let lookup = StringLookup::from_sorted(&field.name, texts).map_err(|e| named(e, file))?;
                 vocabulary.lookups.insert(field.name.clone(), lookup);
                 continue;
@@ -128,7 +141,9 @@ impl Vocabulary {
 
 fn named(error: Error, path: &str) -> Error {
     match error {
-        Error::MissingVocabulary { key, field, .. } => Error::MissingVocabulary { file: path.into(), key, field },
+        Error::MissingVocabulary { key, field, .. } => {
+            Error::MissingVocabulary { file: path.into(), key, field }
+        }
         Error::Document { reason, .. } => Error::document(path, reason),
         other => other,
     }
@@ -152,5 +167,7 @@ fn stats(metadata: &Map<String, Value>, field: &str, role: Role, count: u64) -> 
         _ => metadata.get(&format!("{field}_stats")),
     })?;
     let number = |key: &str| stated.get(key).and_then(Value::as_f64).filter(|x| x.is_finite());
-    Some(NumberStats::stated(count, number("min")?, number("max")?, number("mean")?, number("std")?))
+    let stats = NumberStats::stated(count, number("min")?, number("max")?, number("mean")?, number("std")?);
+    // A standard deviation whose square is beyond f64 is none.
+    stats.std().is_finite().then_some(stats)
 }

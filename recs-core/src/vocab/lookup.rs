@@ -28,7 +28,10 @@ impl StringLookup {
                 if &text[start..end] >= value {
                     return Err(Error::document(
                         super::VOCABULARY_FILE,
-                        format!("{field}: value {} ({value:?}) does not come after the one before it; values are sorted by code point, without duplicates", ends.len()),
+                        format!(
+                            "{field}: value {} ({value:?}) does not come after the one before it; values are sorted by code point, without duplicates",
+                            ends.len()
+                        ),
                     ));
                 }
             }
@@ -121,7 +124,9 @@ mod tests {
     #[test]
     fn refuses_unsorted_and_repeated_values() {
         for bad in [["b", "a"], ["a", "a"]] {
-            assert!(StringLookup::from_sorted("city", bad).unwrap_err().to_string().contains("city: value 1"));
+            assert!(
+                StringLookup::from_sorted("city", bad).unwrap_err().to_string().contains("city: value 1")
+            );
         }
     }
 }

@@ -14,7 +14,16 @@ fn model(version: &str) -> ModelArtifact {
     let schema = Schema::retail();
     let mut builder = VocabularyBuilder::new(&schema, &VocabularyConfig::default()).unwrap();
     for (customer, product) in [("1", 10), ("2", 11), ("é", 12)] {
-        let row = [Text(customer), Text("x"), Float(1.5), Int64(86_400), Int64(product), Text("n"), Text("c"), Text("s")];
+        let row = [
+            Text(customer),
+            Text("x"),
+            Float(1.5),
+            Int64(86_400),
+            Int64(product),
+            Text("n"),
+            Text("c"),
+            Text("s"),
+        ];
         builder.push(&row).unwrap();
     }
     let (vocabulary, config) = (builder.finish().unwrap(), ModelConfig::reference(schema));
@@ -126,7 +135,8 @@ fn weights_of_another_shape_are_refused() {
     let (a, mut b) = (model("v1"), model("v1"));
     let bytes = a.weights.to_safetensors(&a.config, &a.vocabulary).unwrap();
     b.config.query.layers = vec![128, 32];
-    let error = Weights::from_safetensors(&bytes, &b.config, &b.vocabulary, "weights.safetensors").unwrap_err();
+    let error =
+        Weights::from_safetensors(&bytes, &b.config, &b.vocabulary, "weights.safetensors").unwrap_err();
     assert!(matches!(&error, Error::Shape { tensor, .. } if tensor == "query.dense_1.kernel"), "{error}");
     for cut in [0, 7, 8, 100, bytes.len() - 1] {
         assert!(Weights::from_safetensors(&bytes[..cut], &a.config, &a.vocabulary, "w").is_err());

@@ -20,8 +20,14 @@ async fn write(store: &Store, rows: u64, shards: usize) -> DatasetMetadata {
             use Value::{Float, Int64, Text};
             let customer = (i % 7).to_string();
             let row = [
-                Text(&customer), Text("x"), Float(i as f32), Int64(1_500_000_000 + i as i64),
-                Int64(i as i64 % 5), Text("n"), Text("c"), Text("s"),
+                Text(&customer),
+                Text("x"),
+                Float(i as f32),
+                Int64(1_500_000_000 + i as i64),
+                Int64(i as i64 % 5),
+                Text("n"),
+                Text("c"),
+                Text("s"),
             ];
             let mut record = Vec::new();
             writer.write(&row, &mut record).unwrap();

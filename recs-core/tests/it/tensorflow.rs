@@ -37,7 +37,11 @@ fn hash_buckets() {
         let bytes = text.as_str().unwrap().as_bytes();
         assert_eq!(Some(hash_bucket(bytes, 5000)), golden["to_hash_bucket_fast_5000"][i].as_u64(), "{text}");
         assert_eq!(Some(hash_bucket(bytes, 5000)), golden["keras_hashing_5000"][i].as_u64(), "{text}");
-        assert_eq!(Some(fingerprint64(bytes) % (1 << 62)), golden["to_hash_bucket_fast_2pow62"][i].as_u64(), "{text}");
+        assert_eq!(
+            Some(fingerprint64(bytes) % (1 << 62)),
+            golden["to_hash_bucket_fast_2pow62"][i].as_u64(),
+            "{text}"
+        );
     }
 }
 
@@ -56,7 +60,10 @@ fn cyclical_time() {
     let golden = golden("tf_features.json");
     for (ts, expected) in numbers(&golden["timestamps"]).iter().zip(golden["cyclical"].as_array().unwrap()) {
         for (i, (ours, theirs)) in cyclical(*ts as i64).iter().zip(numbers(expected)).enumerate() {
-            assert!((f64::from(*ours) - theirs).abs() < 5e-7, "timestamp {ts}, number {i}: {ours} instead of {theirs}");
+            assert!(
+                (f64::from(*ours) - theirs).abs() < 5e-7,
+                "timestamp {ts}, number {i}: {ours} instead of {theirs}"
+            );
         }
     }
 }
@@ -77,7 +84,13 @@ fn timestamp_and_revenue_buckets() {
 
 /// A vocabulary with the golden's boundaries and normalisation.
 fn vocabulary(schema: &Schema, golden: &Value) -> Arc<Vocabulary> {
-    let line = |spec: &Value| linspace(spec["min"].as_f64().unwrap(), spec["max"].as_f64().unwrap(), spec["num"].as_u64().unwrap() as usize);
+    let line = |spec: &Value| {
+        linspace(
+            spec["min"].as_f64().unwrap(),
+            spec["max"].as_f64().unwrap(),
+            spec["num"].as_u64().unwrap() as usize,
+        )
+    };
     let adapted = numbers(&golden["normalisation"]["adapted_to"]);
     let mean = adapted.iter().sum::<f64>() / adapted.len() as f64;
     let std = (adapted.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / adapted.len() as f64).sqrt();
@@ -97,11 +110,15 @@ fn row<'a>(customer: &'a str, city: &'a str, revenue: f32, timestamp: i64) -> [C
 fn normalised_revenue_through_the_encoder() {
     let (schema, golden) = (Schema::retail(), golden("tf_features.json"));
     let encoder = FeatureEncoder::new(&schema, vocabulary(&schema, &golden)).unwrap();
-    for (x, expected) in numbers(&golden["revenues"]).iter().zip(numbers(&golden["normalisation"]["values"])) {
+    for (x, expected) in numbers(&golden["revenues"]).iter().zip(numbers(&golden["normalisation"]["values"]))
+    {
         let mut columns = TowerColumns::default();
         encoder.query.encode(&row("c", "d", *x as f32, 0), &mut columns).unwrap();
         let ours = f64::from(columns.numbers[0]);
-        assert!((ours - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{x}: {ours} instead of {expected}");
+        assert!(
+            (ours - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+            "{x}: {ours} instead of {expected}"
+        );
     }
 }
 
@@ -123,7 +140,11 @@ fn both_crosses_through_the_encoder() {
 #[test]
 fn a_shard_that_tensorflow_wrote() {
     let schema = Schema::retail()
-        .with_records([("customer_id", "cust_person_id"), ("category", "stratbuy_domain_desc"), ("subcategory", "mge_main_cat_desc")])
+        .with_records([
+            ("customer_id", "cust_person_id"),
+            ("category", "stratbuy_domain_desc"),
+            ("subcategory", "mge_main_cat_desc"),
+        ])
         .unwrap();
     let mut reader = RecordReader::open(&path("tf_written_shard.tfrecord.gz")).unwrap();
     let mut rows = RowReader::new(&schema, "tf");

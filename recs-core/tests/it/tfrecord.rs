@@ -39,7 +39,7 @@ proptest! {
         match read_all(&file[..cut]) {
             Err(Error::Corrupt { file, record: Some(_), offset_bytes: Some(_), .. }) => prop_assert_eq!(file, "f.tfrecord.gz"),
             // A plain file cut between two records is a shorter file; nothing in it tells. An empty one has no record.
-            Ok(read) => prop_assert!(cut == 0 || !gzip && cut % 116 == 0 && read.len() == cut / 116),
+            Ok(read) => prop_assert!(cut == 0 || !gzip && cut.is_multiple_of(116) && read.len() == cut / 116),
             other => prop_assert!(false, "{:?}", other),
         }
     }
@@ -74,6 +74,35 @@ fn rubbish_after_the_last_member_is_refused() {
     let mut file = write(&[b"a".to_vec()], true);
     file.extend(b"rubbish");
     assert!(matches!(read_all(&file), Err(Error::Corrupt { .. })));
+}
+
+/// Lengths whose low bytes are gzip's magic number, with and without its compression method.
+#[test]
+fn a_plain_file_that_begins_like_gzip_is_read() {
+    for len in [0x8b1f, 0x08_8b1f] {
+        let records = [vec![b'z'; len], b"second".to_vec()];
+        assert_eq!(read_all(&write(&records, false)).unwrap(), records);
+    }
+}
+
+/// A source that gives one byte at a time, as a slow network may.
+#[test]
+fn the_form_of_a_file_does_not_depend_on_the_size_of_reads() {
+    struct Drip<'a>(&'a [u8]);
+    impl std::io::Read for Drip<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let n = buf.len().min(1);
+            std::io::Read::read(&mut self.0, &mut buf[..n])
+        }
+    }
+    // 0x1f, gzip's first byte, is the first byte of this length.
+    let records = [vec![7u8; 0x1f]];
+    for gzip in [false, true] {
+        let file = write(&records, gzip);
+        let mut reader = RecordReader::new(Drip(&file), "drip").unwrap();
+        assert_eq!(reader.read().unwrap().unwrap().1, records[0]);
+        assert!(reader.read().unwrap().is_none());
+    }
 }
 
 /// A header with a valid checksum that claims 2^60 bytes: refused before anything is allocated.

@@ -21,7 +21,10 @@ fn row<'a>(customer: &'a str, city: &'a str, revenue: f32, ts: i64, product: i64
 }
 
 fn rows() -> impl Strategy<Value = Vec<(String, String, f32, i64, i64)>> {
-    proptest::collection::vec(("[0-9a-zA-ZäЖ😀]{0,4}", ".{0,4}", 0f32..1e5, 0i64..2_000_000_000, any::<i64>()), 1..40)
+    proptest::collection::vec(
+        ("[0-9a-zA-ZäЖ😀]{0,4}", ".{0,4}", 0f32..1e5, 0i64..2_000_000_000, any::<i64>()),
+        1..40,
+    )
 }
 
 proptest! {
@@ -61,10 +64,16 @@ fn the_layout_is_the_documented_one() {
     assert_eq!(json["product_id"], serde_json::json!(["-2", "7"]));
     assert_eq!(json["revenue_buckets"].as_array().unwrap().len(), 7);
     let metadata = &json["metadata"];
-    assert_eq!(metadata["vocab_sizes"], serde_json::json!({
+    assert_eq!(
+        metadata["vocab_sizes"],
+        serde_json::json!({
         "customers": 2, "cities": 1, "products": 2, "product_names": 1, "product_categories": 1,
-        "product_subcategories": 1, "revenue_buckets": 7, "timestamp_buckets": 3}));
-    assert_eq!(metadata["revenue_stats"], serde_json::json!({"min": 1.0, "max": 3.0, "mean": 2.0, "std": 1.0}));
+        "product_subcategories": 1, "revenue_buckets": 7, "timestamp_buckets": 3})
+    );
+    assert_eq!(
+        metadata["revenue_stats"],
+        serde_json::json!({"min": 1.0, "max": 3.0, "mean": 2.0, "std": 1.0})
+    );
     assert_eq!(metadata["timestamp_stats"]["range_days"], 2.0);
     assert_eq!(metadata["timestamp_stats"]["approach"], "tensorflow_linear_buckets");
 }
@@ -72,10 +81,9 @@ fn the_layout_is_the_documented_one() {
 #[test]
 fn faults_name_file_and_key() {
     let schema = Schema::retail();
-    let good: Value = serde_json::from_slice(
-        &build(&[("a".into(), "x".into(), 1.0, 0, 7)]).to_json(&schema).unwrap(),
-    )
-    .unwrap();
+    let good: Value =
+        serde_json::from_slice(&build(&[("a".into(), "x".into(), 1.0, 0, 7)]).to_json(&schema).unwrap())
+            .unwrap();
     let broken = |change: &dyn Fn(&mut Value)| {
         let mut json = good.clone();
         change(&mut json);

@@ -17,7 +17,8 @@ impl Shuffle {
 
     /// Puts `rows` in the order of `epoch`. O(rows).
     pub fn order(&self, rows: &mut [u32], epoch: usize) {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random =
+            Xoshiro256PlusPlus::seed_from_u64(self.seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for i in (1..rows.len()).rev() {
             // Lemire's multiplication: the bias is below rows / 2^64.
             let j = (u128::from(random.next_u64()) * (i as u128 + 1)) >> 64;

@@ -72,7 +72,9 @@ impl Split {
         for (what, rows) in [("training split", &split.train), ("test split", &split.test)] {
             if rows.is_empty() {
                 let reason = match kind {
-                    SplitKind::Time => "is empty: the time split needs more than 14 days of purchases; widen the window or use split = \"random\"",
+                    SplitKind::Time => {
+                        "is empty: the time split needs more than 14 days of purchases; widen the window or use split = \"random\""
+                    }
                     SplitKind::Random => "is empty: there are too few rows",
                 };
                 return Err(Error::Data { what, reason: reason.into() });

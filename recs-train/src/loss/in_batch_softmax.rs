@@ -47,7 +47,7 @@ impl InBatchSoftmax {
     /// When the shapes do not fit, or `first + n` is beyond the batch.
     pub fn forward_backward(
         &mut self,
-        queries: ArrayView2<'_, f32>,
+        queries: &ArrayView2<'_, f32>,
         first: usize,
         targets: Targets<'_>,
         mut d_queries: ArrayViewMut2<'_, f32>,
@@ -73,7 +73,13 @@ impl InBatchSoftmax {
                     loss += self.config.row(logits, first + from + i, targets, scale);
                 }
             }
-            gemm(inverse_temperature, panel.view(), targets.embeddings, 0.0, d_queries.slice_mut(s![from..to, ..]));
+            gemm(
+                inverse_temperature,
+                panel.view(),
+                targets.embeddings,
+                0.0,
+                d_queries.slice_mut(s![from..to, ..]),
+            );
             gemm(inverse_temperature, panel.t(), q, 1.0, d_targets.view_mut());
         }
         loss * f64::from(scale)
@@ -126,20 +132,28 @@ mod tests {
                 let corrected = if config.log_q { f64::from(log_q[j]) } else { 0.0 };
                 dot / f64::from(config.temperature) - corrected
             };
-            let kept = (0..n).filter(|&j| j == i || !config.mask_accidental_hits || products[j] != products[i]);
+            let kept =
+                (0..n).filter(|&j| j == i || !config.mask_accidental_hits || products[j] != products[i]);
             total += kept.map(|j| logit(j).exp()).sum::<f64>().ln() - logit(i);
         }
         if config.reduction == Reduction::Mean { total / n as f64 } else { total }
     }
 
-    fn run(config: LossConfig, q: &Array2<f32>, c: &Array2<f32>, products: &[u32], log_q: &[f32], cut: usize) -> (f64, Array2<f32>, Array2<f32>) {
+    fn run(
+        config: LossConfig,
+        q: &Array2<f32>,
+        c: &Array2<f32>,
+        products: &[u32],
+        log_q: &[f32],
+        cut: usize,
+    ) -> (f64, Array2<f32>, Array2<f32>) {
         let (mut dq, mut dc) = (Array2::zeros(q.raw_dim()), Array2::zeros(c.raw_dim()));
         let mut softmax = InBatchSoftmax::new(config);
         let targets = Targets { embeddings: c.view(), products, log_q };
         let mut loss = 0.0;
         for (from, to) in [(0, cut), (cut, q.nrows())] {
             let part = dq.slice_mut(s![from..to, ..]);
-            loss += softmax.forward_backward(q.slice(s![from..to, ..]), from, targets, part, dc.view_mut());
+            loss += softmax.forward_backward(&q.slice(s![from..to, ..]), from, targets, part, dc.view_mut());
         }
         (loss, dq, dc)
     }

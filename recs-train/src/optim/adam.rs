@@ -86,10 +86,15 @@ mod tests {
         let (mut m, mut v, mut exact) = (0.0f64, 0.0f64, 0.5f64);
         for (t, g) in [(1u64, 0.3f64), (2, -0.1), (3, 0.0)] {
             let rate = Adam::rate(&config, 0.01, t);
-            if g == 0.0 { adam.decay(&mut w, 0, 1, rate) } else { adam.update(&mut w, &[g as f32], 0, rate) }
+            if g == 0.0 {
+                adam.decay(&mut w, 0, 1, rate)
+            } else {
+                adam.update(&mut w, &[g as f32], 0, rate)
+            }
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
-            exact -= 0.01 * (1.0 - 0.999f64.powi(t as i32)).sqrt() / (1.0 - 0.9f64.powi(t as i32)) * m / (v.sqrt() + 1e-7);
+            exact -= 0.01 * (1.0 - 0.999f64.powi(t as i32)).sqrt() / (1.0 - 0.9f64.powi(t as i32)) * m
+                / (v.sqrt() + 1e-7);
             assert!((f64::from(w[0]) - exact).abs() < 1e-6);
         }
     }

@@ -26,7 +26,9 @@ impl Clip {
     pub(crate) fn validate(&self) -> Result<()> {
         match *self {
             Self::None => Ok(()),
-            Self::PerVariable { norm } | Self::GlobalNorm { norm } if norm.is_finite() && norm > 0.0 => Ok(()),
+            Self::PerVariable { norm } | Self::GlobalNorm { norm } if norm.is_finite() && norm > 0.0 => {
+                Ok(())
+            }
             Self::PerVariable { norm } | Self::GlobalNorm { norm } => {
                 Err(Error::config("train.clip.norm", format!("is {norm}, must be above 0")))
             }

@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn halves_after_the_patience_and_not_below_the_lowest() {
         let mut plateau = Plateau::new(PlateauConfig { factor: 0.5, patience: 2, lowest: 0.3 });
-        let rates: Vec<f32> = [1.0, 0.9, 0.9, 2.0, 1.0, 1.0, 1.0, 1.0].iter().map(|v| plateau.next_rate(1.0, *v)).collect();
+        let rates: Vec<f32> =
+            [1.0, 0.9, 0.9, 2.0, 1.0, 1.0, 1.0, 1.0].iter().map(|v| plateau.next_rate(1.0, *v)).collect();
         assert_eq!(rates, [1.0, 1.0, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3]);
     }
 }

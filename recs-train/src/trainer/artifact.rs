@@ -5,7 +5,9 @@ use super::fit::Fitted;
 use super::popularity::Popularity;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use recs_core::artifact::{Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes};
+use recs_core::artifact::{
+    Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
+};
 use recs_core::schema::{Role, Schema};
 use recs_core::vocab::Vocabulary;
 use serde_json::{Map, Value, json};
@@ -102,7 +104,9 @@ fn customers(data: &TrainData, vocabulary: &Vocabulary, schema: &Schema, rows: &
     // By vocabulary id, which is the order of the texts.
     let mut by_customer: BTreeMap<u32, Purchases> = BTreeMap::new();
     for row in rows.iter().map(|&r| r as usize).filter(|&r| data.customer[r] != 0) {
-        let purchases = by_customer.entry(data.customer[row]).or_insert_with(|| Purchases { last: i64::MIN, ..Purchases::default() });
+        let purchases = by_customer
+            .entry(data.customer[row])
+            .or_insert_with(|| Purchases { last: i64::MIN, ..Purchases::default() });
         *purchases.products.entry(data.product[row]).or_default() += 1;
         *purchases.cities.entry(data.city[row]).or_default() += 1;
         purchases.last = purchases.last.max(data.timestamp[row]);

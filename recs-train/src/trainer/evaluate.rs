@@ -91,7 +91,12 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
-    pub fn new(data: &'a TrainData, model: &ModelConfig, weights: &Weights, pool: &'a ThreadPool) -> Result<Self> {
+    pub fn new(
+        data: &'a TrainData,
+        model: &ModelConfig,
+        weights: &Weights,
+        pool: &'a ThreadPool,
+    ) -> Result<Self> {
         let query = TowerModel::new(model, Tower::Query, Arc::new(weights.query.clone()))?;
         let candidate = TowerModel::new(model, Tower::Candidate, Arc::new(weights.candidate.clone()))?;
         let catalogue = pool.install(|| candidate.embed(&data.catalogue_columns()))?;
@@ -118,7 +123,8 @@ impl<'a> Evaluator<'a> {
             cancel.check()?;
             self.block(rows, |row| last_row.get(&self.data.customer[row as usize]) == Some(&row))
         };
-        let parts: Vec<Sums> = self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
+        let parts: Vec<Sums> =
+            self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
         let mut sums = Sums { ranks: RankSums::default(), lists: ListStats::new(self.catalogue.nrows()) };
         for part in &parts {
             sums.ranks.merge(&part.ranks);
@@ -139,13 +145,15 @@ impl<'a> Evaluator<'a> {
         for block in 0..blocks {
             let from = self.score(&queries, block, &mut scores);
             for (i, own) in own.iter_mut().enumerate() {
-                if let Some(score) = (target(i) as usize).checked_sub(from).and_then(|at| scores.get((i, at))) {
+                if let Some(score) = (target(i) as usize).checked_sub(from).and_then(|at| scores.get((i, at)))
+                {
                     *own = *score;
                 }
             }
         }
         let mut before = vec![0u32; rows.len()];
-        let mut lists: Vec<Option<TopK>> = rows.iter().map(|&r| wants_list(r).then(|| TopK::new(LIST_LENGTH))).collect();
+        let mut lists: Vec<Option<TopK>> =
+            rows.iter().map(|&r| wants_list(r).then(|| TopK::new(LIST_LENGTH))).collect();
         for block in 0..blocks {
             let from = if blocks == 1 { 0 } else { self.score(&queries, block, &mut scores) };
             let width = (products - from).min(CANDIDATE_BLOCK);

@@ -58,7 +58,12 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`], [`Error::Threads`].
-    pub fn new(data: Arc<TrainData>, model: ModelConfig, vocabulary: Arc<Vocabulary>, config: TrainConfig) -> Result<Self> {
+    pub fn new(
+        data: Arc<TrainData>,
+        model: ModelConfig,
+        vocabulary: Arc<Vocabulary>,
+        config: TrainConfig,
+    ) -> Result<Self> {
         config.validate()?;
         model.validate()?;
         let threads = match config.threads {
@@ -129,10 +134,17 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
-    pub fn evaluate(&self, weights: &Weights, rows: &[u32], observer: &dyn Observer, cancel: &CancelToken) -> Result<Evaluation> {
+    pub fn evaluate(
+        &self,
+        weights: &Weights,
+        rows: &[u32],
+        observer: &dyn Observer,
+        cancel: &CancelToken,
+    ) -> Result<Evaluation> {
         const STAGE: &str = "evaluate";
         observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
-        let evaluation = Evaluator::new(&self.data, &self.model, weights, &self.pool)?.evaluate(rows, cancel)?;
+        let evaluation =
+            Evaluator::new(&self.data, &self.model, weights, &self.pool)?.evaluate(rows, cancel)?;
         observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
         if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
             let message = format!(
@@ -156,7 +168,8 @@ fn spread(rows: &[u32], n: usize) -> Vec<u32> {
 impl Fitted {
     /// Median of rows a second over the epochs of all runs, the first epoch left out when there are others.
     pub fn examples_per_s(&self) -> f64 {
-        let epochs: Vec<f64> = self.history.iter().chain(&self.refit_history).map(|e| e.examples_per_s).collect();
+        let epochs: Vec<f64> =
+            self.history.iter().chain(&self.refit_history).map(|e| e.examples_per_s).collect();
         let mut steady = if epochs.len() > 1 { epochs[1..].to_vec() } else { epochs };
         steady.sort_by(f64::total_cmp);
         steady.get(steady.len() / 2).copied().unwrap_or(0.0)

@@ -12,7 +12,12 @@ use recs_core::vocab::Vocabulary;
 ///
 /// # Errors
 /// [`Error::Core`](crate::Error::Core) when vocabulary and model do not fit.
-pub fn initial_weights(model: &ModelConfig, vocabulary: &Vocabulary, seed: u64, embedding_init: f32) -> Result<Weights> {
+pub fn initial_weights(
+    model: &ModelConfig,
+    vocabulary: &Vocabulary,
+    seed: u64,
+    embedding_init: f32,
+) -> Result<Weights> {
     let fill = |name: &str, shape: &[usize]| {
         let len = shape.iter().product();
         let limit = match shape {

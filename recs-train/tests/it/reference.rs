@@ -51,10 +51,12 @@ struct Reference {
 
 async fn reference() -> Reference {
     let schema = Schema::retail();
-    let vocabulary = Arc::new(Vocabulary::parse(&read("vocabularies.json"), &schema, "vocabularies.json").unwrap());
+    let vocabulary =
+        Arc::new(Vocabulary::parse(&read("vocabularies.json"), &schema, "vocabularies.json").unwrap());
     let model = TrainConfig::reference().model(&schema).unwrap();
     let data = load(&dataset(&purchases(), 3).await, &model.schema, &vocabulary).await;
-    let weights = Weights::from_safetensors(&read("initial.safetensors"), &model, &vocabulary, "initial").unwrap();
+    let weights =
+        Weights::from_safetensors(&read("initial.safetensors"), &model, &vocabulary, "initial").unwrap();
     Reference { model, vocabulary, data, weights }
 }
 
@@ -62,7 +64,15 @@ impl Reference {
     fn backend(&self, threads: usize) -> CpuBackend {
         let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
         let config = TrainConfig::reference();
-        CpuBackend::new(Arc::clone(&self.data), self.model.clone(), config, self.weights.clone(), Vec::new(), pool).unwrap()
+        CpuBackend::new(
+            Arc::clone(&self.data),
+            self.model.clone(),
+            config,
+            self.weights.clone(),
+            Vec::new(),
+            pool,
+        )
+        .unwrap()
     }
 
     fn tensors(&self, weights: &Weights) -> Vec<(String, Vec<f32>)> {
@@ -81,7 +91,11 @@ impl Reference {
             }
             flat
         };
-        let flat = [dense(&gradients.query, &self.weights.query), dense(&gradients.candidate, &self.weights.candidate)].concat();
+        let flat = [
+            dense(&gradients.query, &self.weights.query),
+            dense(&gradients.candidate, &self.weights.candidate),
+        ]
+        .concat();
         self.tensors(&self.weights).into_iter().map(|(name, _)| name).zip(flat).collect()
     }
 }
@@ -115,13 +129,25 @@ fn batch(i: u32) -> Vec<u32> {
 #[tokio::test]
 async fn embeddings_equal_tensorflows() {
     let r = reference().await;
-    let names: Vec<String> = SafeTensors::deserialize(&read("embeddings.safetensors")).unwrap().names().iter().map(|n| n.to_string()).collect();
-    let named = |tower: &str| names.iter().find(|n| n.contains(tower) && n.contains("initial")).cloned().unwrap_or_else(|| panic!("{names:?}"));
+    let names: Vec<String> = SafeTensors::deserialize(&read("embeddings.safetensors"))
+        .unwrap()
+        .names()
+        .iter()
+        .map(|n| n.to_string())
+        .collect();
+    let named = |tower: &str| {
+        names
+            .iter()
+            .find(|n| n.contains(tower) && n.contains("initial"))
+            .cloned()
+            .unwrap_or_else(|| panic!("{names:?}"))
+    };
     let query = TowerModel::new(&r.model, Tower::Query, Arc::new(r.weights.query.clone())).unwrap();
     let ours = query.embed(&r.data.query_columns(&batch(0))).unwrap();
     let theirs = golden("embeddings.safetensors", &named("query"));
     assert!(relative(ours.as_slice().unwrap(), &theirs) < 1e-5);
-    let candidate = TowerModel::new(&r.model, Tower::Candidate, Arc::new(r.weights.candidate.clone())).unwrap();
+    let candidate =
+        TowerModel::new(&r.model, Tower::Candidate, Arc::new(r.weights.candidate.clone())).unwrap();
     let all = candidate.embed(&r.data.candidates).unwrap();
     let rows: Vec<usize> = batch(0).iter().map(|&i| r.data.candidate[i as usize] as usize).collect();
     let ours = all.select(ndarray::Axis(0), &rows);
@@ -136,7 +162,9 @@ async fn gradients_equal_tensorflows_before_and_after_clipping() {
         let mut backend = r.backend(threads);
         let (_, gradients) = backend.gradients(&batch(0)).unwrap();
         let clipped = backend.clipped_gradients(&batch(0)).unwrap();
-        for (file, ours) in [("gradients_step_1.safetensors", gradients), ("clipped_gradients_step_1.safetensors", clipped)] {
+        for (file, ours) in
+            [("gradients_step_1.safetensors", gradients), ("clipped_gradients_step_1.safetensors", clipped)]
+        {
             for (name, ours) in r.gradient_tensors(&ours) {
                 let theirs = golden(file, &name);
                 if is_noise(&name) {
@@ -159,9 +187,16 @@ async fn three_optimiser_steps_equal_tensorflows() {
         for step in 0..3 {
             let loss = backend.step(&batch(step), 1e-3).unwrap();
             let golden = &expected["steps"][step as usize];
-            for (ours, key) in [(loss.retrieval, "retrieval_loss"), (loss.regularisation, "l1_loss"), (loss.total(), "total_loss")] {
+            for (ours, key) in [
+                (loss.retrieval, "retrieval_loss"),
+                (loss.regularisation, "l1_loss"),
+                (loss.total(), "total_loss"),
+            ] {
                 let theirs = golden[key].as_f64().unwrap();
-                assert!((ours - theirs).abs() < 1e-4 * theirs, "step {step} {key}: {ours} instead of {theirs}");
+                assert!(
+                    (ours - theirs).abs() < 1e-4 * theirs,
+                    "step {step} {key}: {ours} instead of {theirs}"
+                );
             }
             if step != 1 {
                 compare_weights(&r, &backend.weights(), &format!("after_step_{}.safetensors", step + 1));

@@ -33,8 +33,14 @@ pub(super) async fn dataset(rows: &[Purchase], shards: usize) -> Dataset {
         let run = plan.rows(shard);
         for p in &rows[run.start as usize..run.end as usize] {
             let row = [
-                Text(&p.customer), Text(&p.city), Float(p.revenue), Int64(p.timestamp), Int64(p.product),
-                Text(&p.name), Text(&p.category), Text(&p.subcategory),
+                Text(&p.customer),
+                Text(&p.city),
+                Float(p.revenue),
+                Int64(p.timestamp),
+                Int64(p.product),
+                Text(&p.name),
+                Text(&p.category),
+                Text(&p.subcategory),
             ];
             let mut record = Vec::new();
             RowWriter::new(&schema).write(&row, &mut record).unwrap();
@@ -61,7 +67,9 @@ pub(super) async fn dataset(rows: &[Purchase], shards: usize) -> Dataset {
 
 pub(super) async fn load(dataset: &Dataset, schema: &Schema, vocabulary: &Arc<Vocabulary>) -> Arc<TrainData> {
     let vocabulary = Arc::clone(vocabulary);
-    Arc::new(TrainData::load(dataset, schema, vocabulary, 2, Arc::new(Silent), &CancelToken::new()).await.unwrap())
+    Arc::new(
+        TrainData::load(dataset, schema, vocabulary, 2, Arc::new(Silent), &CancelToken::new()).await.unwrap(),
+    )
 }
 
 /// Customers who buy from their own group of products: something to learn. `days` days, one purchase a customer a day.
@@ -85,6 +93,8 @@ pub(super) fn groups(customers: usize, products: usize, days: i64) -> Vec<Purcha
         }
     }
     // The random split goes by file order.
-    rows.sort_by_key(|p| recs_core::hash::fingerprint64(format!("{}{}{}", p.customer, p.timestamp, p.product).as_bytes()));
+    rows.sort_by_key(|p| {
+        recs_core::hash::fingerprint64(format!("{}{}{}", p.customer, p.timestamp, p.product).as_bytes())
+    });
     rows
 }

@@ -13,7 +13,8 @@ async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     let dataset = dataset(rows, 3).await;
     let small = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };
     let cancel = CancelToken::new();
-    let vocabulary = Vocabulary::build(&dataset, &schema, &small, 2, Arc::new(Silent), &cancel).await.unwrap();
+    let vocabulary =
+        Vocabulary::build(&dataset, &schema, &small, 2, Arc::new(Silent), &cancel).await.unwrap();
     let vocabulary = Arc::new(vocabulary);
     let model = config.model(&schema).unwrap();
     let data = load(&dataset, &model.schema, &vocabulary).await;
@@ -105,7 +106,10 @@ async fn a_cancelled_run_and_a_diverged_one_end_with_their_error() {
     let mut config = small(TrainConfig::reference());
     (config.learning_rate, config.clip) = (1e30, recs_train::optim::Clip::None);
     let ended = trainer(&rows, config).await.fit(&Silent, &CancelToken::new());
-    assert!(matches!(ended, Err(Error::Diverged { .. } | Error::Core(recs_core::Error::NonFinite { .. }))), "{ended:?}");
+    assert!(
+        matches!(ended, Err(Error::Diverged { .. } | Error::Core(recs_core::Error::NonFinite { .. }))),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]
@@ -117,9 +121,14 @@ async fn the_observer_hears_progress_metrics_and_a_collapse() {
     let rows = groups(30, 400, 20);
     trainer(&rows, config).await.fit(&observer, &CancelToken::new()).unwrap();
     let events = observer.events();
-    let named = |wanted: &str| events.iter().filter(|e| matches!(e, Event::Metric { name, .. } if name == wanted)).count();
+    let named = |wanted: &str| {
+        events.iter().filter(|e| matches!(e, Event::Metric { name, .. } if name == wanted)).count()
+    };
     assert_eq!((named("loss"), named("examples_per_s"), named("validation_recall_at_100")), (2, 2, 0));
-    assert!(events.iter().any(|e| matches!(e, Event::Started { stage: "train", total: Some(1140), .. })), "{events:?}");
+    assert!(
+        events.iter().any(|e| matches!(e, Event::Started { stage: "train", total: Some(1140), .. })),
+        "{events:?}"
+    );
     assert!(events.iter().any(|e| matches!(e, Event::Finished { stage: "evaluate", .. })));
 }
 
@@ -135,7 +144,10 @@ async fn the_artifact_holds_catalogue_and_purchases() {
     assert_eq!(candidates.len(), 40);
     assert_eq!(candidates.vectors.dim(), (40, 64));
     let seven = candidates.ids.iter().position(|id| id == "7").unwrap();
-    assert_eq!((candidates.names[seven].as_str(), candidates.categories[seven].as_str()), ("product 7", "group3"));
+    assert_eq!(
+        (candidates.names[seven].as_str(), candidates.categories[seven].as_str()),
+        ("product 7", "group3")
+    );
     assert_eq!(candidates.popularity.iter().sum::<u64>() as usize, split.before_test().len());
     let c3 = customers.position("c3").unwrap();
     let (products, counts) = customers.purchases(c3);
@@ -150,7 +162,9 @@ async fn the_artifact_holds_catalogue_and_purchases() {
 
 #[test]
 fn settings_out_of_range_and_unknown_ones_are_refused() {
-    let refused = |json: serde_json::Value| TrainConfig::from_overrides(json.as_object().unwrap()).unwrap_err().to_string();
+    let refused = |json: serde_json::Value| {
+        TrainConfig::from_overrides(json.as_object().unwrap()).unwrap_err().to_string()
+    };
     for (json, expected) in [
         (serde_json::json!({"batch": 1}), "train.batch"),
         (serde_json::json!({"epochs": 0}), "train.epochs"),

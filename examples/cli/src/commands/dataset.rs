@@ -30,7 +30,8 @@ pub(super) async fn run(context: &Context, args: &DatasetArgs) -> Result<Report>
     let source = Arc::new(ParquetSource::new(ParquetConfig::file(TABLE, path))?);
     let (config, schema) = (&context.config.dataset, &context.schema);
     let engine = DataFusionEngine::new(&context.config.engine)?;
-    let input = DatasetInput::from_table(source, TABLE, schema, config, Some(&engine), &context.cancel).await?;
+    let input =
+        DatasetInput::from_table(source, TABLE, schema, config, Some(&engine), &context.cancel).await?;
     let input = match snapshot {
         Some(s) => input.with_origin(Some(s.period), s.filters, s.counts),
         None => input,

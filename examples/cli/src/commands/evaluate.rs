@@ -13,13 +13,17 @@ pub(super) async fn run(context: &Context, args: &EvaluateArgs) -> Result<Report
     let artifact = context.model(&args.model).await?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
     let trained_with = artifact.metadata.hyperparameters.get("split").cloned().unwrap_or_default();
-    let split: SplitKind = args.split.or_else(|| serde_json::from_value(trained_with).ok()).unwrap_or_default();
+    let split: SplitKind =
+        args.split.or_else(|| serde_json::from_value(trained_with).ok()).unwrap_or_default();
     let (observer, parallelism) = (context.observer.clone(), context.parallelism());
     let (schema, vocabulary) = (&artifact.config.schema, artifact.vocabulary.clone());
-    let loading = TrainData::load(&dataset, schema, vocabulary.clone(), parallelism, observer, &context.cancel);
+    let loading =
+        TrainData::load(&dataset, schema, vocabulary.clone(), parallelism, observer, &context.cancel);
     let data = Arc::new(loading.await?);
-    let trainer = Trainer::new(data.clone(), artifact.config.clone(), vocabulary, TrainConfig::recommended())?;
-    let (observer, cancel, weights) = (context.observer.clone(), context.cancel.clone(), artifact.weights.clone());
+    let trainer =
+        Trainer::new(data.clone(), artifact.config.clone(), vocabulary, TrainConfig::recommended())?;
+    let (observer, cancel, weights) =
+        (context.observer.clone(), context.cancel.clone(), artifact.weights.clone());
     let scoring = tokio::task::spawn_blocking(move || -> Result<(Evaluation, Evaluation)> {
         let rows = Split::new(&data, split)?;
         let popularity = Popularity::fit(&data, &rows.before_test()).evaluate(&data, &rows.test);

@@ -26,7 +26,8 @@ pub(super) async fn run(context: &Context, args: &ExtractArgs) -> Result<Report>
     let (config, tables) = (&context.config, context.config.tables()?);
     let engine = DataFusionEngine::new(&config.engine)?;
     let extraction = extract(&engine, &tables, &config.extract, &*context.observer, &context.cancel).await?;
-    let (counts, period, filters) = (extraction.counts.to_metadata(), extraction.period(), extraction.filters());
+    let (counts, period, filters) =
+        (extraction.counts.to_metadata(), extraction.period(), extraction.filters());
     let (rows, table) = (extraction.total_rows(), table(&context.root)?);
     let file = format!("data/{}.parquet", context.name_by_time());
     let digest = write(&table, &file, extraction.rows).await?;
@@ -37,7 +38,10 @@ pub(super) async fn run(context: &Context, args: &ExtractArgs) -> Result<Report>
     let number = snapshot.publish(&table).await?;
     let seconds = started.elapsed().as_secs_f64();
     let mut report = Report::default();
-    report.line(format!("extracted {rows} rows of {} to {}", snapshot.period.first_day, snapshot.period.last_day));
+    report.line(format!(
+        "extracted {rows} rows of {} to {}",
+        snapshot.period.first_day, snapshot.period.last_day
+    ));
     for stage in &snapshot.counts {
         report.line(format!(
             "  {:<17} {:>10} rows {:>8} customers {:>8} products {:>16}",
@@ -60,7 +64,8 @@ async fn write(table: &Store, file: &str, rows: Rows) -> Result<Digest> {
     let encode = move |out: &mut (dyn Write + Send)| {
         let fault = |e: parquet::errors::ParquetError| recs_core::Error::document(&shown, e.to_string());
         let zstd = Compression::ZSTD(ZstdLevel::default());
-        let properties = WriterProperties::builder().set_compression(zstd).set_created_by("recs".into()).build();
+        let properties =
+            WriterProperties::builder().set_compression(zstd).set_created_by("recs".into()).build();
         let mut writer = ArrowWriter::try_new(out, schema, Some(properties)).map_err(fault)?;
         let mut ended = false;
         while let Some(batch) = receiver.blocking_recv() {

@@ -33,7 +33,10 @@ pub(super) async fn run(context: &Context, args: RecommendArgs) -> Result<Report
         let name = names.get(item.product_id).copied().unwrap_or_default();
         let reason = json!(item.reason);
         let reason = reason.as_str().unwrap_or_default();
-        report.line(format!("  {:>3}. {:<12} {:>8.4}  {reason:<13} {name}", item.rank, item.product_id, item.score));
+        report.line(format!(
+            "  {:>3}. {:<12} {:>8.4}  {reason:<13} {name}",
+            item.rank, item.product_id, item.score
+        ));
     }
     report.set("customer_id", request.customer_id.clone());
     report.set("model_version", retriever.metadata().model_version.clone());

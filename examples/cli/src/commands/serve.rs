@@ -18,18 +18,21 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     let host = Host::new(Workers::new(settings.threads)?);
     let retriever = Arc::new(Retriever::new(Arc::new(artifact), host.clone())?);
     let version = retriever.metadata().model_version.clone();
-    let mut config = ServeConfig::default();
-    config.default_tenant = Some(tenant.clone());
+    let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
     let state = AppState::new(host, config)?;
     state.swap(tenant, retriever);
     let address = args.listen.clone().unwrap_or_else(|| settings.listen.clone());
-    let listener =
-        TcpListener::bind(&address).await.map_err(|source| Error::Listen { address: address.clone(), source })?;
+    let listener = TcpListener::bind(&address)
+        .await
+        .map_err(|source| Error::Listen { address: address.clone(), source })?;
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: address.clone(), source })?;
     let mut err = std::io::stderr();
     let _ = writeln!(err, "serving model {version} of {tenant} on http://{bound} (Ctrl-C stops)");
     if !bound.ip().is_loopback() {
-        let _ = writeln!(err, "warning: requests are not authenticated; put a proxy that does in front of {bound}");
+        let _ = writeln!(
+            err,
+            "warning: requests are not authenticated; put a proxy that does in front of {bound}"
+        );
     }
     let app = router(state, Auth::Open);
     axum::serve(listener, app)

@@ -20,7 +20,8 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     };
     let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
     let (observer, parallelism) = (context.observer.clone(), context.parallelism());
-    let loading = TrainData::load(&dataset, &model.schema, vocabulary.clone(), parallelism, observer, &context.cancel);
+    let loading =
+        TrainData::load(&dataset, &model.schema, vocabulary.clone(), parallelism, observer, &context.cancel);
     let trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
     let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
     let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));

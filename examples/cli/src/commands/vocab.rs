@@ -30,7 +30,8 @@ pub(super) async fn run(context: &Context, choice: &DatasetChoice) -> Result<Rep
 pub(super) async fn build(context: &Context, dataset: &Dataset) -> Result<Vocabulary> {
     let (schema, config) = (&context.schema, &context.config.vocab);
     let (observer, parallelism) = (context.observer.clone(), context.parallelism());
-    let vocabulary = Vocabulary::build(dataset, schema, config, parallelism, observer, &context.cancel).await?;
+    let vocabulary =
+        Vocabulary::build(dataset, schema, config, parallelism, observer, &context.cancel).await?;
     let folder = dataset.store().child("vocabularies")?;
     folder.put(VOCABULARY_FILE, vocabulary.to_json(schema)?.into()).await?;
     Ok(vocabulary)

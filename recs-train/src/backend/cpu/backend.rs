@@ -79,10 +79,14 @@ impl CpuBackend {
     }
 
     fn check(&self, batch: &[u32]) -> Result<()> {
-        let known = |row: u32| self.data.product.get(row as usize).is_some_and(|&p| (p as usize) < self.data.catalogue.len());
+        let known = |row: u32| {
+            self.data.product.get(row as usize).is_some_and(|&p| (p as usize) < self.data.catalogue.len())
+        };
         match batch.iter().find(|&&row| !known(row)) {
             None => Ok(()),
-            Some(row) => Err(Error::config("batch", format!("row {row} does not exist or has no known product"))),
+            Some(row) => {
+                Err(Error::config("batch", format!("row {row} does not exist or has no known product")))
+            }
         }
     }
 
@@ -95,17 +99,25 @@ impl CpuBackend {
         let mut forward = self.forward(batch)?;
         let (retrieval, d_query, d_candidate) = self.loss(batch, &forward);
         let run = self.run_rows(batch.len());
-        let backward = |passes: &mut Vec<TowerPass>, d: &Array2<f32>, config: &TowerConfig, weights: &TowerWeights| {
-            let parts: Vec<_> = d.axis_chunks_iter(Axis(0), run).collect();
-            passes.par_iter_mut().zip(parts).for_each(|(pass, d)| pass.backward(config, weights, d));
-        };
+        let backward =
+            |passes: &mut Vec<TowerPass>, d: &Array2<f32>, config: &TowerConfig, weights: &TowerWeights| {
+                let parts: Vec<_> = d.axis_chunks_iter(Axis(0), run).collect();
+                passes.par_iter_mut().zip(parts).for_each(|(pass, d)| pass.backward(config, weights, &d));
+            };
         backward(&mut forward.query, &d_query, &self.model.query, &self.weights.query);
         backward(&mut forward.candidate, &d_candidate, &self.model.candidate, &self.weights.candidate);
         let query_ids: Vec<u32> = batch.to_vec();
         let candidate_ids: Vec<u32> = batch.iter().map(|&row| self.data.candidate[row as usize]).collect();
         let mut gradients = Gradients {
             query: collect(&self.model, Tower::Query, &forward.query, &self.data.query, &query_ids, run),
-            candidate: collect(&self.model, Tower::Candidate, &forward.candidate, &self.data.candidates, &candidate_ids, run),
+            candidate: collect(
+                &self.model,
+                Tower::Candidate,
+                &forward.candidate,
+                &self.data.candidates,
+                &candidate_ids,
+                run,
+            ),
         };
         let regularisation = self.add_l1(&mut gradients);
         Ok((StepLoss { retrieval, regularisation }, gradients))
@@ -113,7 +125,10 @@ impl CpuBackend {
 
     fn forward(&self, batch: &[u32]) -> Result<Forward> {
         let run = self.run_rows(batch.len());
-        let tower = |tower: Tower, columns: &TowerColumns, row_of: &(dyn Fn(u32) -> usize + Sync)| -> Result<Vec<TowerPass>> {
+        let tower = |tower: Tower,
+                     columns: &TowerColumns,
+                     row_of: &(dyn Fn(u32) -> usize + Sync)|
+         -> Result<Vec<TowerPass>> {
             let (config, weights) = (self.model.tower(tower), self.weights.tower(tower));
             let pass = |rows: &[u32]| {
                 let features = gather(&self.model, tower, weights, columns, rows.iter().map(|&r| row_of(r)));
@@ -134,8 +149,11 @@ impl CpuBackend {
     fn loss(&mut self, batch: &[u32], forward: &Forward) -> (f64, Array2<f32>, Array2<f32>) {
         let run = self.run_rows(batch.len());
         let products: Vec<u32> = batch.iter().map(|&row| self.data.product[row as usize]).collect();
-        let log_q: Vec<f32> =
-            if self.config.loss.log_q { products.iter().map(|&p| self.log_q[p as usize]).collect() } else { Vec::new() };
+        let log_q: Vec<f32> = if self.config.loss.log_q {
+            products.iter().map(|&p| self.log_q[p as usize]).collect()
+        } else {
+            Vec::new()
+        };
         let targets = Targets { embeddings: forward.candidates.view(), products: &products, log_q: &log_q };
         let mut d_query = Array2::zeros(forward.candidates.raw_dim());
         let parts: Vec<_> = d_query.axis_chunks_iter_mut(Axis(0), run).collect();
@@ -147,7 +165,8 @@ impl CpuBackend {
             .enumerate()
             .map(|(i, ((loss, pass), d))| {
                 let mut d_targets = Array2::zeros(forward.candidates.raw_dim());
-                let value = loss.forward_backward(pass.output.view(), i * run, targets, d, d_targets.view_mut());
+                let value =
+                    loss.forward_backward(&pass.output.view(), i * run, targets, d, d_targets.view_mut());
                 (value, d_targets)
             })
             .collect();
@@ -169,7 +188,9 @@ impl CpuBackend {
         for (weights, gradients) in
             [(&self.weights.query, &mut gradients.query), (&self.weights.candidate, &mut gradients.candidate)]
         {
-            let (Some(layer), Some(gradient)) = (weights.dense.first(), gradients.dense.first_mut()) else { continue };
+            let (Some(layer), Some(gradient)) = (weights.dense.first(), gradients.dense.first_mut()) else {
+                continue;
+            };
             ndarray::Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
                 *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
                 penalty += f64::from(w.abs());

@@ -40,7 +40,11 @@ impl SparseGradient {
     ///
     /// # Shapes
     /// `ids` `[batch]`; the gradient of ids[i] is `part(i)`, `[dim]`.
-    pub(super) fn sum<'a>(ids: impl ExactSizeIterator<Item = u32>, dim: usize, part: impl Fn(usize) -> &'a [f32]) -> Self {
+    pub(super) fn sum<'a>(
+        ids: impl ExactSizeIterator<Item = u32>,
+        dim: usize,
+        part: impl Fn(usize) -> &'a [f32],
+    ) -> Self {
         let mut order: Vec<(u32, u32)> = ids.zip(0..).collect();
         order.sort_unstable();
         let mut sum = Self { rows: Vec::new(), values: Vec::new(), dim, unsummed_squares: 0.0 };

@@ -43,7 +43,12 @@ impl TowerPass {
     }
 
     /// Carries the gradient of the output back to weights and features.
-    pub(super) fn backward(&mut self, config: &TowerConfig, weights: &TowerWeights, d_output: ArrayView2<'_, f32>) {
+    pub(super) fn backward(
+        &mut self,
+        config: &TowerConfig,
+        weights: &TowerWeights,
+        d_output: &ArrayView2<'_, f32>,
+    ) {
         let mut d = d_output.to_owned();
         if config.l2_normalise {
             self.through_normalisation(&mut d);
@@ -72,7 +77,8 @@ impl TowerPass {
 
     /// y = x / |x|: dx = (dy - y (y . dy)) / |x|.
     fn through_normalisation(&self, d: &mut Array2<f32>) {
-        for ((mut d, y), inverse) in d.rows_mut().into_iter().zip(self.output.rows()).zip(&self.inverse_norms) {
+        for ((mut d, y), inverse) in d.rows_mut().into_iter().zip(self.output.rows()).zip(&self.inverse_norms)
+        {
             let along = d.dot(&y);
             Zip::from(&mut d).and(&y).for_each(|d, &y| *d = (*d - y * along) * inverse);
         }

@@ -34,7 +34,8 @@ impl TowerState {
 
 impl Update {
     pub(super) fn new(config: OptimiserConfig, clip: Clip, weights: &Weights) -> Self {
-        let (query, candidate) = (TowerState::new(config, &weights.query), TowerState::new(config, &weights.candidate));
+        let (query, candidate) =
+            (TowerState::new(config, &weights.query), TowerState::new(config, &weights.candidate));
         Self { config, clip, steps: 0, query, candidate }
     }
 
@@ -78,7 +79,13 @@ pub(super) fn clip(clip: Clip, gradients: &mut Gradients) {
     }
 }
 
-fn apply_tower(state: &mut TowerState, weights: &mut TowerWeights, gradients: &TowerGradients, rows: Rows, rate: f32) {
+fn apply_tower(
+    state: &mut TowerState,
+    weights: &mut TowerWeights,
+    gradients: &TowerGradients,
+    rows: Rows,
+    rate: f32,
+) {
     let tables = state.embeddings.par_iter_mut().zip(&mut weights.embeddings).zip(&gradients.embeddings);
     tables.for_each(|((adam, table), gradient)| apply_table(adam, table, gradient, rows, rate));
     for ((adams, layer), gradient) in state.dense.iter_mut().zip(&mut weights.dense).zip(&gradients.dense) {

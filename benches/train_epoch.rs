@@ -1,0 +1,70 @@
+//! How many examples a second does one training epoch take?
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rayon::ThreadPoolBuilder;
+use recs_benches::PurchaseLog;
+use recs_core::observe::{CancelToken, Silent};
+use recs_core::schema::Schema;
+use recs_core::vocab::{Vocabulary, VocabularyConfig};
+use recs_train::backend::{Backend, CpuBackend};
+use recs_train::data::Shuffle;
+use recs_train::trainer::{Popularity, initial_weights};
+use recs_train::{TrainConfig, TrainData};
+use std::sync::Arc;
+
+const ROWS: usize = 50_000;
+const BATCH: usize = 2048;
+
+fn data(config: &TrainConfig) -> (Arc<TrainData>, Arc<Vocabulary>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (cancel, schema) = (CancelToken::new(), Schema::retail());
+        let dataset = PurchaseLog::new(ROWS).dataset(4).await.unwrap();
+        let (small, quiet) = (VocabularyConfig::default(), Arc::new(Silent));
+        let built = Vocabulary::build(&dataset, &schema, &small, 2, quiet, &cancel).await;
+        let vocabulary = Arc::new(built.unwrap());
+        let encoded = config.model(&schema).unwrap().schema;
+        let loaded =
+            TrainData::load(&dataset, &encoded, Arc::clone(&vocabulary), 2, Arc::new(Silent), &cancel).await;
+        (Arc::new(loaded.unwrap()), vocabulary)
+    })
+}
+
+/// A backend at the starting weights.
+fn backend(config: &TrainConfig, data: &Arc<TrainData>, vocabulary: &Vocabulary, rows: &[u32]) -> CpuBackend {
+    let model = config.model(&Schema::retail()).unwrap();
+    let weights = initial_weights(&model, vocabulary, config.seed, config.embedding_init).unwrap();
+    let log_q = Popularity::fit(data, rows).log_q();
+    let pool = Arc::new(ThreadPoolBuilder::new().num_threads(config.threads).build().unwrap());
+    CpuBackend::new(Arc::clone(data), model, config.clone(), weights, log_q, pool).unwrap()
+}
+
+fn train_epoch(c: &mut Criterion) {
+    let threads = rayon::current_num_threads();
+    let mut group = c.benchmark_group(format!("train_epoch/{ROWS}_rows_batch_{BATCH}_{threads}_threads"));
+    let trained = ROWS / BATCH * BATCH;
+    group.sample_size(10).throughput(Throughput::Elements(trained as u64));
+    for (preset, mut config) in
+        [("reference", TrainConfig::reference()), ("recommended", TrainConfig::recommended())]
+    {
+        (config.batch, config.threads) = (BATCH, threads);
+        let (data, vocabulary) = data(&config);
+        let mut rows: Vec<u32> = (0..ROWS as u32).collect();
+        let start = || backend(&config, &data, &vocabulary, &(0..ROWS as u32).collect::<Vec<_>>());
+        group.bench_function(preset, |b| {
+            let epoch = |mut backend: CpuBackend| {
+                Shuffle::new(config.seed).order(&mut rows, 0);
+                for batch in rows.chunks_exact(BATCH) {
+                    backend.step(batch, config.learning_rate).unwrap();
+                }
+                backend
+            };
+            b.iter_batched(start, epoch, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, train_epoch);
+criterion_main!(benches);
