@@ -1,0 +1,138 @@
+//! What `fit`, `evaluate`, `save` and `load` run, away from the interpreter.
+
+use crate::dataset::Loaded;
+use crate::errors::{Error, Result};
+use crate::runtime::Context;
+use recs_core::artifact::ModelArtifact;
+use recs_core::schema::Schema;
+use recs_core::store::{Store, TenantRoot};
+use recs_core::tenant::TenantId;
+use recs_serve::retriever::Retriever;
+use recs_train::data::{Split, SplitKind};
+use recs_train::trainer::Popularity;
+use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A trained model, ready to answer.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// What is saved.
+    pub(crate) artifact: ModelArtifact,
+    /// What answers.
+    pub(crate) retriever: Arc<Retriever>,
+}
+
+impl Model {
+    fn new(artifact: ModelArtifact, context: &Context) -> Result<Self> {
+        let retriever = Retriever::new(Arc::new(artifact.clone()), context.host.clone())?;
+        Ok(Self { artifact, retriever: Arc::new(retriever) })
+    }
+
+    /// Trains, and evaluates once.
+    ///
+    /// # Errors
+    /// Those of loading, training and retrieval.
+    pub(crate) fn fit(config: TrainConfig, rows: &Loaded, context: &Context) -> Result<Self> {
+        let model = config.model(&rows.schema)?;
+        let vocabulary = Arc::clone(&rows.vocabulary);
+        let data = load(rows, &model.schema, &vocabulary, context)?;
+        let trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
+        let fitted = trainer.fit(&*context.observer, &context.cancel)?;
+        context.observer.say(summary(&fitted.test, &fitted.popularity, fitted.config.split, fitted.epochs));
+        Self::new(fitted.into_artifact(&name_by_time())?, context)
+    }
+
+    /// The model and popularity on the test rows of `rows`.
+    ///
+    /// # Errors
+    /// Those of loading and evaluation.
+    pub(crate) fn evaluate(
+        artifact: &ModelArtifact,
+        rows: &Loaded,
+        split: SplitKind,
+        context: &Context,
+    ) -> Result<(Evaluation, Evaluation)> {
+        let (model, vocabulary) = (artifact.config.clone(), Arc::clone(&artifact.vocabulary));
+        // Names and types of these shards, encodings of the model.
+        let schema = Schema { fields: rows.schema.fields.clone(), ..model.schema.clone() };
+        let data = Arc::new(load(rows, &schema, &vocabulary, context)?);
+        let trainer = Trainer::new(Arc::clone(&data), model, vocabulary, TrainConfig::recommended())?;
+        let split = Split::new(&data, split)?;
+        let popularity = Popularity::fit(&data, &split.before_test()).evaluate(&data, &split.test);
+        let test = trainer.evaluate(&artifact.weights, &split.test, &*context.observer, &context.cancel)?;
+        Ok((test, Evaluation::new(popularity, None, 0.0)))
+    }
+
+    /// Publishes the model under `version`, and gives it back under that name.
+    ///
+    /// # Errors
+    /// Those of the store, among them that the version exists.
+    pub(crate) fn save(&self, root: &TenantRoot, version: &str, context: &Context) -> Result<Self> {
+        let mut artifact = self.artifact.clone();
+        version.clone_into(&mut artifact.metadata.model_version);
+        context.wait(artifact.publish(root, &jiff::Timestamp::now().to_string()))?;
+        Ok(Self { artifact, retriever: Arc::clone(&self.retriever) })
+    }
+
+    /// Loads a version, the latest unless named.
+    ///
+    /// # Errors
+    /// Those of the store and of damaged files.
+    pub(crate) fn load(root: &TenantRoot, version: Option<String>, context: &Context) -> Result<Self> {
+        let artifact = context.wait(async {
+            let version = match version {
+                Some(version) => version,
+                None => ModelArtifact::latest_version(root).await?,
+            };
+            ModelArtifact::load(root, &version).await
+        })?;
+        Self::new(artifact, context)
+    }
+
+    /// The split that it was trained with.
+    pub(crate) fn split(&self) -> SplitKind {
+        let stated = self.artifact.metadata.hyperparameters.get("split").cloned();
+        stated.and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default()
+    }
+
+    /// The evaluation of the training run: the model's and popularity's.
+    pub(crate) fn metrics(&self) -> (&Value, &Value) {
+        let of = |key: &str| self.artifact.training_stats.get(key).unwrap_or(&Value::Null);
+        (of("test"), of("popularity"))
+    }
+}
+
+/// The part of a store that belongs to a tenant.
+pub(crate) fn tenant_root(store: &Store, tenant: &str) -> Result<TenantRoot> {
+    Ok(store.tenant(&TenantId::new(tenant)?)?)
+}
+
+fn load(
+    rows: &Loaded,
+    schema: &Schema,
+    vocabulary: &Arc<recs_core::vocab::Vocabulary>,
+    context: &Context,
+) -> Result<TrainData> {
+    let (vocabulary, observer) = (Arc::clone(vocabulary), context.shared_observer());
+    let cores = context.parallelism();
+    let loading = TrainData::load(&rows.shards, schema, vocabulary, cores, observer, &context.cancel);
+    context.wait(loading).map_err(Error::from)
+}
+
+/// A name for a new version: the time in UTC.
+fn name_by_time() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string()
+}
+
+fn summary(test: &Evaluation, popularity: &Evaluation, split: SplitKind, epochs: usize) -> String {
+    let share = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
+    format!(
+        "fitted {epochs} epochs; {} split, {} test rows: Recall@100 {} (popularity {}), personalisation {}",
+        split.name(),
+        test.rows,
+        share(test.recall_at_100),
+        share(popularity.recall_at_100),
+        share(test.personalisation)
+    )
+}
