@@ -1,26 +1,17 @@
 //! `recs.Dataset`: purchases as gzip TFRecord shards, in memory or in a folder, with their vocabulary.
 
-use crate::errors::{Error, Result};
+use crate::errors::Result;
 use crate::events::{self, Names};
 use crate::frame::{Frame, Kind};
 use crate::ids::IdType;
 use crate::progress::Progress;
 use crate::runtime::{self, Context};
-use arrow::array::RecordBatch;
+use crate::shards::Loaded;
 use pyo3::prelude::*;
-use recs_core::dataset::{Dataset as Shards, METADATA_FILE};
-use recs_core::schema::{Field, Role, Schema};
-use recs_core::store::{Publication, Store};
-use recs_core::vocab::{MAX_VOCABULARY_BYTES, VOCABULARY_FILE, Vocabulary, VocabularyConfig};
-use recs_etl::dataset::{DatasetConfig, DatasetInput, write_dataset};
-use recs_etl::source::MemorySource;
+use recs_core::schema::Role;
+use recs_core::store::Store;
 use std::path::Path;
 use std::sync::Arc;
-
-const TABLE: &str = "events";
-const FOLDER: &str = "vocabularies";
-/// Shards in memory are compressed quickly rather than well.
-const GZIP_LEVEL: u32 = 1;
 
 /// A purchase log, ready to train on.
 ///
@@ -40,14 +31,6 @@ pub(crate) struct Dataset {
     pub(crate) rows: Arc<Loaded>,
     /// What they looked like in Python.
     pub(crate) origin: Arc<Origin>,
-}
-
-/// Shards, open, with their vocabulary.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) shards: Shards,
-    pub(crate) schema: Schema,
-    pub(crate) vocabulary: Arc<Vocabulary>,
 }
 
 /// What a dataset looked like in Python, so that recommendations look the same.
@@ -134,7 +117,7 @@ impl Dataset {
         let build = move |context: &Context| {
             let rows = events::convert(&batches, &names, &schema)?;
             drop(batches);
-            from_batches(rows, schema, context)
+            Loaded::from_batches(rows, schema, context)
         };
         let rows = runtime::run(py, Progress::silent(), build)?;
         Ok(Self { rows: Arc::new(rows), origin: Arc::new(origin) })
@@ -164,7 +147,7 @@ impl Dataset {
     #[staticmethod]
     fn from_tfrecords(py: Python<'_>, path: &Bound<'_, PyAny>) -> Result<Self> {
         let store = existing_store(path)?;
-        let rows = runtime::run(py, Progress::silent(), move |context| open(store, context))?;
+        let rows = runtime::run(py, Progress::silent(), move |context| Loaded::open(store, context))?;
         let id_type = |role: Role| -> Result<IdType> { Ok(rows.schema.role(role)?.dtype.into()) };
         let origin = Origin {
             kind: Kind::Columns,
@@ -192,7 +175,7 @@ impl Dataset {
     /// ['metadata.json', 'raw_data', 'vocabularies']
     fn to_tfrecords(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> Result<()> {
         let (store, rows) = (store(path)?, Arc::clone(&self.rows));
-        runtime::run(py, Progress::silent(), move |context| context.wait(publish(&rows, store)))
+        runtime::run(py, Progress::silent(), move |context| context.wait(rows.publish(store)))
     }
 
     /// Number of distinct customers.
@@ -243,89 +226,4 @@ pub(crate) fn existing_store(path: &Bound<'_, PyAny>) -> Result<Store> {
 /// Opens a store, making its folder when it is missing.
 pub(crate) fn store(path: &Bound<'_, PyAny>) -> Result<Store> {
     Ok(Store::open(&url(path)?, NO_OPTIONS)?)
-}
-
-fn from_batches(batches: Vec<RecordBatch>, schema: Schema, context: &Context) -> Result<Loaded> {
-    let arrow = batches.first().map(RecordBatch::schema).ok_or_else(|| Error::lost("reading a frame"))?;
-    let source = Arc::new(MemorySource::new(TABLE).with_table(TABLE, arrow, batches)?);
-    let (store, cancel) = (Store::memory(), &context.cancel);
-    let shards = context.parallelism().min(16);
-    let config = DatasetConfig { shards, gzip_level: GZIP_LEVEL, ..DatasetConfig::default() };
-    context.wait(async {
-        let input = DatasetInput::from_table(source, TABLE, &schema, &config, None, cancel).await?;
-        write_dataset(&store, input, &schema, &config, &*context.observer, cancel).await
-    })?;
-    open_with(store, schema, context)
-}
-
-fn open(store: Store, context: &Context) -> Result<Loaded> {
-    let shards = context.wait(Shards::open(store.clone()))?;
-    let schema = schema_of(&shards)?;
-    open_with(store, schema, context)
-}
-
-/// The vocabulary in the folder, or one built from the rows.
-fn open_with(store: Store, schema: Schema, context: &Context) -> Result<Loaded> {
-    context.wait(async {
-        let folder = store.child(FOLDER)?;
-        let shards = Shards::open(store).await?;
-        let vocabulary = match folder.get(VOCABULARY_FILE, MAX_VOCABULARY_BYTES).await {
-            Ok(json) => Vocabulary::parse(&json, &schema, &folder.show(VOCABULARY_FILE))?,
-            Err(recs_core::Error::NotFound { .. }) => {
-                let (config, observer) = (VocabularyConfig::default(), context.shared_observer());
-                let cores = context.parallelism();
-                Vocabulary::build(&shards, &schema, &config, cores, observer, &context.cancel).await?
-            }
-            Err(e) => return Err(e.into()),
-        };
-        Ok(Loaded { shards, schema, vocabulary: Arc::new(vocabulary) })
-    })
-}
-
-/// The eight retail fields under the names and types that the shards have them.
-fn schema_of(shards: &Shards) -> Result<Schema> {
-    let mut schema = Schema::retail();
-    let features = &shards.metadata().features;
-    let place = |field: &Field| features.iter().find(|f| f.name == field.name);
-    for field in &mut schema.fields {
-        let Some(found) = place(field) else {
-            let names: Vec<&str> = features.iter().map(|f| f.name.as_str()).collect();
-            return Err(Error::schema(
-                &field.name,
-                format!("is missing; the dataset has: {}", names.join(", ")),
-            ));
-        };
-        found.record.clone_into(&mut field.record);
-        found.record.clone_into(&mut field.column);
-        field.dtype = found.dtype;
-    }
-    schema.validate()?;
-    Ok(schema)
-}
-
-/// Copies shards and vocabulary, metadata last.
-async fn publish(rows: &Loaded, to: Store) -> Result<()> {
-    let (from, metadata) = (rows.shards.store(), rows.shards.metadata());
-    match to.size_bytes(METADATA_FILE).await {
-        Err(recs_core::Error::NotFound { .. }) => {}
-        Err(e) => return Err(e.into()),
-        Ok(_) => return Err(recs_core::Error::AlreadyExists { path: to.show(METADATA_FILE) }.into()),
-    }
-    let mut publication = Publication::new(to);
-    let copied = async {
-        for shard in &metadata.shards {
-            let bytes = from.get(&shard.file, shard.digest.size_bytes).await?;
-            publication.put(&shard.file, bytes).await?;
-        }
-        let vocabulary = rows.vocabulary.to_json(&rows.schema)?;
-        publication.put(&format!("{FOLDER}/{VOCABULARY_FILE}"), vocabulary.into()).await?;
-        metadata.to_json()
-    };
-    match copied.await {
-        Ok(json) => publication.commit(METADATA_FILE, json.into()).await.map(drop).map_err(Error::from),
-        Err(e) => {
-            publication.abort().await;
-            Err(e.into())
-        }
-    }
 }

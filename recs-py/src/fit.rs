@@ -1,8 +1,8 @@
 //! What `fit`, `evaluate`, `save` and `load` run, away from the interpreter.
 
-use crate::dataset::Loaded;
 use crate::errors::{Error, Result};
 use crate::runtime::Context;
+use crate::shards::Loaded;
 use recs_core::artifact::ModelArtifact;
 use recs_core::schema::Schema;
 use recs_core::store::{Store, TenantRoot};

@@ -15,8 +15,8 @@
 //! | `ids.rs` | ids: any integer or text type -> text, and back |
 //! | `events.rs` | columns of a purchase log -> those of the schema, every value checked |
 //! | `dataset.rs`, `evaluation.rs`, `model.rs` | the classes |
-//! | `params.rs` | settings as Python objects and as JSON |
-//! | `fit.rs`, `recommend.rs` | what the model's methods run |
+//! | `params.rs`, `question.rs` | their arguments |
+//! | `shards.rs`, `fit.rs`, `recommend.rs` | what their methods run, away from the interpreter |
 
 mod array;
 mod dataset;
@@ -29,8 +29,10 @@ mod ids;
 mod model;
 mod params;
 mod progress;
+mod question;
 mod recommend;
 mod runtime;
+mod shards;
 
 /// Compiled part of the package `recs`.
 #[pyo3::pymodule]

@@ -1,19 +1,15 @@
 //! `recs.TwoTower`.
 
-use crate::array;
 use crate::dataset::{self, Dataset, Origin};
 use crate::errors::{Error, Result};
 use crate::evaluation::EvaluationResult;
 use crate::fit::{Model, tenant_root};
-use crate::frame::{self, Column, Kind};
-use crate::ids::{self, IdType};
 use crate::params;
 use crate::progress::{Progress, warn};
-use crate::recommend::{Customers, PerCustomer, Question};
-use crate::runtime;
+use crate::question::Question;
+use crate::runtime::{self, Context};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString};
-use recs_core::schema::Role;
+use pyo3::types::PyDict;
 use recs_train::data::SplitKind;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -53,10 +49,18 @@ struct Fitted {
 #[pymethods]
 impl TwoTower {
     #[new]
-    #[pyo3(signature = (preset="recommended", **params))]
-    fn new(py: Python<'_>, preset: &str, params: Option<&Bound<'_, PyDict>>) -> Result<Self> {
+    #[pyo3(signature = (preset=None, **params), text_signature = "(preset='recommended', **params)")]
+    fn new(
+        py: Python<'_>,
+        preset: Option<&Bound<'_, PyAny>>,
+        params: Option<&Bound<'_, PyDict>>,
+    ) -> Result<Self> {
         let given = PyDict::new(py);
-        given.set_item("preset", preset)?;
+        match preset {
+            // The object itself: scikit-learn's clone wants back what it gave.
+            Some(preset) => given.set_item("preset", preset)?,
+            None => given.set_item("preset", "recommended")?,
+        }
         if let Some(params) = params {
             given.update(params.as_mapping())?;
         }
@@ -196,7 +200,6 @@ impl TwoTower {
     /// >>> answer["customer"], answer["rank"]
     /// ([0, 0, 0, 5, 5, 5], [1, 2, 3, 1, 2, 3])
     #[pyo3(signature = (customers, k=100, *, city=None, revenue=None, timestamp=None, exclude_purchased=false))]
-    #[expect(clippy::too_many_arguments, reason = "keywords, in Python")]
     fn recommend<'py>(
         &self,
         py: Python<'py>,
@@ -207,37 +210,11 @@ impl TwoTower {
         timestamp: Option<&Bound<'py, PyAny>>,
         exclude_purchased: bool,
     ) -> Result<Bound<'py, PyAny>> {
-        let fitted = self.fitted()?;
-        let asked = Customers::read(customers)?;
-        let n = asked.len();
-        let question = Question {
-            city: PerCustomer::read(city, "city", n, |v| Ok(one_city(v)))?,
-            revenue: PerCustomer::read(revenue, "revenue", n, |v| Ok(v.extract::<f32>().ok()))?,
-            timestamp: PerCustomer::read(timestamp, "timestamp", n, one_time)?,
-            customers: asked,
-            k,
-            exclude_purchased,
-        };
-        let model = Arc::clone(&fitted.model);
-        let answer = runtime::run(py, Progress::silent(), move |c| question.answer(&model, &c.cancel))?;
-        let product_type = fitted.model.artifact.config.schema.role(Role::Product)?.dtype.into();
-        let given;
-        let (kind, customer, product): (Kind, &IdType, &IdType) = match &fitted.origin {
-            Some(origin) => (origin.kind, &origin.customer, &origin.product),
-            None => {
-                given = IdType::of(customers, answer.customer.data_type())?;
-                (Kind::of(customers)?, &given, &product_type)
-            }
-        };
-        let column = |name, values, pandas| Column { name, values, pandas };
-        let columns = [
-            column("customer", ids::restore(answer.customer, &customer.arrow), customer.pandas.as_ref()),
-            column("product", ids::restore(answer.product, &product.arrow), product.pandas.as_ref()),
-            column("rank", answer.rank, None),
-            column("score", answer.score, None),
-            column("reason", answer.reason, None),
-        ];
-        frame::write(py, kind, &columns)
+        let Fitted { model, origin } = self.fitted()?;
+        let question = Question::read(customers, k, city, revenue, timestamp, exclude_purchased)?;
+        let origin = origin.map_or_else(|| question.origin(customers, &model).map(Arc::new), Ok)?;
+        let answering = move |context: &Context| question.answer(&model, &context.cancel);
+        runtime::run(py, Progress::silent(), answering)?.table(py, &origin)
     }
 
     /// Save the model as a new version: nobody sees half of it, and versions are never overwritten.
@@ -327,7 +304,7 @@ impl TwoTower {
     #[pyo3(signature = (path, *, tenant="default", version=None))]
     fn load(py: Python<'_>, path: &Bound<'_, PyAny>, tenant: &str, version: Option<String>) -> Result<Self> {
         let root = tenant_root(&dataset::existing_store(path)?, tenant)?;
-        let loading = move |context: &runtime::Context| Model::load(&root, version, context);
+        let loading = move |context: &Context| Model::load(&root, version, context);
         let model = Arc::new(runtime::run(py, Progress::silent(), loading)?);
         let params = params::of_model(py, &model.artifact.metadata.hyperparameters)?;
         let fitted = Fitted { model, origin: None };
@@ -435,20 +412,5 @@ fn split_kind(name: &str) -> Result<SplitKind> {
             reason: format!("is {other:?}, allowed are \"time\" and \"random\""),
         }
         .into()),
-    }
-}
-
-/// Text, or an integer as text.
-fn one_city(value: &Bound<'_, PyAny>) -> Option<String> {
-    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyInt>() {
-        return value.str().ok().map(|s| s.to_string());
-    }
-    None
-}
-
-fn one_time(value: &Bound<'_, PyAny>) -> Result<Option<i64>> {
-    match value.extract::<i64>() {
-        Ok(seconds) => Ok(Some(seconds)),
-        Err(_) => array::seconds(value),
     }
 }

@@ -34,7 +34,7 @@ def test_the_model_learns_what_popularity_cannot(model: recs.TwoTower, dataset: 
     assert model.metrics is not None
     assert model.metrics.to_dict() == result.to_dict()
     assert "popularity_recall_at_100" in result.to_dict()
-    assert repr(result).startswith("EvaluationResult(split='time', rows=420, recall_at_100=0.")
+    assert repr(result).startswith("EvaluationResult(split='time', rows=420, recall_at_100=1.0000, popularity")
     assert str(result).splitlines()[1].startswith("recall_at_5")
 
 
