@@ -26,7 +26,7 @@
 //! let encoder = FeatureEncoder::new(&config.schema, vocabulary)?;
 //! let mut columns = TowerColumns::default();
 //! encoder.query.encode(&row, &mut columns)?;
-//! let embedding = TowerModel::new(&config, Tower::Query, Arc::new(weights.query))?.embed(&columns)?;
+//! let embedding = TowerModel::new(&config, Tower::Query, weights.query)?.embed(&columns)?;
 //! assert_eq!(embedding.dim(), (1, 32));
 //! # Ok(()) }
 //! ```

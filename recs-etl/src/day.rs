@@ -18,6 +18,7 @@ pub(crate) const SECONDS_PER_DAY: i64 = 86_400;
 /// # Ok::<(), recs_etl::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Day(i32);
 

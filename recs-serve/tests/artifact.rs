@@ -77,7 +77,7 @@ fn noise(name: &str, i: usize) -> f32 {
 
 fn candidates(config: &ModelConfig, weights: &Weights, vocabulary: &Arc<Vocabulary>) -> Candidates {
     let encoder = FeatureEncoder::new(&config.schema, vocabulary.clone()).unwrap().candidate;
-    let tower = TowerModel::new(config, Tower::Candidate, Arc::new(weights.candidate.clone())).unwrap();
+    let tower = TowerModel::new(config, Tower::Candidate, Arc::clone(&weights.candidate)).unwrap();
     let mut columns = TowerColumns::default();
     for p in 0..PRODUCTS {
         let (id, none) = (product_id(p), Value::Text(""));

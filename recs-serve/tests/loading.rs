@@ -27,15 +27,15 @@ fn with_customers(change: impl FnOnce(&mut Customers)) -> Result<Retriever, Erro
 fn contradicting_parts_are_refused_by_name() {
     let refused = [
         (with_candidates(|c| c.names.truncate(3)), "60 ids but 3 names"),
-        (with_candidates(|c| c.ids[5] = c.ids[9].clone()), "is in its catalogue twice"),
-        (with_customers(|c| c.ids.swap(0, 1)), "not sorted"),
-        (with_customers(|c| c.products[0] = 900), "not ascending numbers of the catalogue"),
-        (with_customers(|c| c.offsets[1] = 1_000_000), "offsets that do not ascend"),
-        (with_customers(|c| c.segment.truncate(1)), "columns of different lengths"),
+        (with_candidates(|c| c.ids[5] = c.ids[9].clone()), "is in record 5 too"),
+        (with_customers(|c| c.ids.swap(0, 1)), "ids ascend"),
+        (with_customers(|c| c.products[0] = 900), "not ascending numbers of the 60 candidates"),
+        (with_customers(|c| c.offsets[1] = 1_000_000), "lists that do not lie end to end"),
+        (with_customers(|c| c.segment.truncate(1)), "ids but 1 segments"),
     ];
     for (result, expected) in refused {
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::Model { .. }) && error.to_string().contains(expected), "{error}");
+        assert!(matches!(error, Error::Core(_)) && error.to_string().contains(expected), "{error}");
     }
     assert!(matches!(
         with_candidates(|c| c.vectors[[7, 3]] = f32::NAN),
@@ -75,7 +75,7 @@ fn an_empty_catalogue_answers_with_a_reason() {
         };
     });
     // Customers name products that are gone.
-    assert!(matches!(empty, Err(Error::Model { .. })));
+    assert!(matches!(empty, Err(Error::Core(_))));
     let mut artifact = artifact("v1");
     let vectors = Array2::zeros((0, 32));
     let none = Candidates {

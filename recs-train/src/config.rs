@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 /// A complete set of defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// The model, loss and optimiser of the usual TensorFlow Recommenders program, number for number.
@@ -23,6 +24,7 @@ pub enum Preset {
 
 /// Stops when the validation does not get better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Epochs without a better validation Recall@100 before training ends; the best weights are restored.
@@ -32,6 +34,7 @@ pub struct EarlyStopping {
 /// A training run. Start from [`TrainConfig::recommended`] or [`TrainConfig::reference`] and change fields, or from
 /// [`TrainConfig::from_overrides`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Where the defaults came from; `reference` also keeps the schema's own encodings.

@@ -25,6 +25,9 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Write a recs.toml to start from.
     Init,
+    /// Tell about recs.toml.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Source tables -> the extracted table in the warehouse.
     Extract(ExtractArgs),
     /// The extracted table, or a Parquet file like it -> gzip TFRecord shards.
@@ -39,6 +42,13 @@ pub(crate) enum Command {
     Recommend(RecommendArgs),
     /// Serve a model version over HTTP.
     Serve(ServeArgs),
+}
+
+/// What to tell about recs.toml.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print its JSON schema, by which editors complete and check it.
+    Schema,
 }
 
 /// Where the extracted table goes.

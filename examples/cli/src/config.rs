@@ -11,6 +11,7 @@ use recs_etl::extract::{ExtractConfig, OutputColumns};
 use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub(crate) const TEMPLATE: &str = include_str!("../recs.toml");
 
 /// Everything a tenant's pipeline needs to know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// Whose data it is.
@@ -51,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) vocab: VocabularyConfig,
     /// Settings of training that differ from the preset's.
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::train_overrides")]
     pub(crate) train: serde_json::Map<String, serde_json::Value>,
     /// The server.
     #[serde(default)]
@@ -65,7 +67,7 @@ fn default_store() -> String {
 }
 
 /// Tables by name. Paths are relative to the configuration file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum SourceConfig {
     /// One Parquet file a table.
@@ -93,7 +95,7 @@ fn comma() -> char {
 }
 
 /// What differs from the eight retail fields' own names and types.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SchemaConfig {
     /// Column and record name by field, e.g. `customer_id = "cust_person_id"`.
@@ -103,7 +105,7 @@ pub(crate) struct SchemaConfig {
 }
 
 /// The server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServeSettings {
     /// Address. Requests are not authenticated, so keep it on loopback or behind a proxy that does.

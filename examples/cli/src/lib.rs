@@ -10,6 +10,7 @@ mod error;
 mod origin;
 mod output;
 mod progress;
+mod schema;
 
 pub use error::{Error, Result};
 

@@ -1,6 +1,26 @@
 //! The products that can be recommended, and what each customer has bought.
 
+use crate::error::{Error, Result};
 use ndarray::Array2;
+use std::collections::HashMap;
+
+/// Name of the file of [`Candidates`].
+pub const CANDIDATES_FILE: &str = "candidates.parquet";
+/// Name of the file of [`Customers`].
+pub const CUSTOMERS_FILE: &str = "customers.parquet";
+
+pub(super) fn invalid(file: &str, record: usize, column: &str, reason: String) -> Error {
+    Error::InvalidValue { file: file.into(), record: Some(record as u64), column: column.into(), reason }
+}
+
+fn same_length(file: &str, rows: usize, columns: &[(&str, usize)]) -> Result<()> {
+    match columns.iter().find(|(_, len)| *len != rows) {
+        None => Ok(()),
+        Some((name, len)) => {
+            Err(Error::corrupt(file, format!("{rows} ids but {len} {name}; publish the model again")))
+        }
+    }
+}
 
 /// The catalogue, one entry a product, in the order of the index.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +48,35 @@ impl Candidates {
     /// True for an empty catalogue.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// Checks what searches rely on: columns of one length, each product once, fewer than 2^32 of them. `file` is named
+    /// in errors.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::InvalidValue`] naming the record.
+    pub fn validate(&self, file: &str) -> Result<()> {
+        let lengths = [
+            ("names", self.names.len()),
+            ("categories", self.categories.len()),
+            ("available", self.available.len()),
+            ("popularity", self.popularity.len()),
+            ("vectors", self.vectors.nrows()),
+        ];
+        same_length(file, self.len(), &lengths)?;
+        if u32::try_from(self.len()).is_err() {
+            return Err(Error::corrupt(
+                file,
+                format!("{} products, allowed are fewer than 2^32", self.len()),
+            ));
+        }
+        let mut seen = HashMap::with_capacity(self.len());
+        for (record, id) in self.ids.iter().enumerate() {
+            if let Some(first) = seen.insert(id.as_str(), record) {
+                return Err(invalid(file, record, "product_id", format!("{id:?} is in record {first} too")));
+            }
+        }
+        Ok(())
     }
 
     /// Indexes of the products by popularity, the most popular first, ties in index order.
@@ -66,6 +115,39 @@ impl Customers {
     /// True when there is none.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// Checks what searches rely on: customers and each one's products ascend, all products are `candidates`. `file` is
+    /// named in errors.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::InvalidValue`] naming the record.
+    pub fn validate(&self, candidates: &Candidates, file: &str) -> Result<()> {
+        let lengths = [
+            ("last days", self.last_day.len()),
+            ("segments", self.segment.len()),
+            ("lists", self.offsets.len().saturating_sub(1)),
+        ];
+        same_length(file, self.len(), &lengths)?;
+        let end = self.offsets.last().copied().unwrap_or(0);
+        if self.offsets.windows(2).any(|w| w[0] > w[1])
+            || [self.products.len(), self.counts.len()] != [end; 2]
+        {
+            return Err(Error::corrupt(file, "lists that do not lie end to end; publish the model again"));
+        }
+        if let Some(i) = self.ids.windows(2).position(|w| w[0] >= w[1]) {
+            let reason = format!("{:?} must not come after {:?}; ids ascend", self.ids[i + 1], self.ids[i]);
+            return Err(invalid(file, i + 1, "customer_id", reason));
+        }
+        for record in 0..self.len() {
+            let (products, _) = self.purchases(record);
+            let beyond = products.last().is_some_and(|&last| last as usize >= candidates.len());
+            if beyond || products.windows(2).any(|w| w[0] >= w[1]) {
+                let reason = format!("are not ascending numbers of the {} candidates", candidates.len());
+                return Err(invalid(file, record, "product_ids", reason));
+            }
+        }
+        Ok(())
     }
 
     /// Position of a customer. O(log n).

@@ -25,7 +25,7 @@ mod model;
 #[cfg(feature = "tables")]
 mod tables;
 
-pub use catalogue::{Candidates, Customers};
+pub use catalogue::{CANDIDATES_FILE, CUSTOMERS_FILE, Candidates, Customers};
 pub use digest::{Digest, DigestReader, DigestWriter};
 pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};
 pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};

@@ -1,7 +1,7 @@
 //! Publishing and loading a model version.
 
-use super::tables::{CANDIDATES_FILE, CUSTOMERS_FILE};
 use super::{ARTIFACT_FORMAT_VERSION, Candidates, Customers, Digest, MANIFEST_FILE, Manifest, ModelMetadata};
+use super::{CANDIDATES_FILE, CUSTOMERS_FILE};
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, WEIGHTS_FILE, Weights};
 use crate::store::{Publication, Store, TenantRoot};

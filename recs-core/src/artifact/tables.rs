@@ -1,6 +1,7 @@
 //! Parquet form of the catalogue and of the customers.
 
-use super::{Candidates, Customers};
+use super::catalogue::invalid;
+use super::{CANDIDATES_FILE, CUSTOMERS_FILE, Candidates, Customers};
 use crate::error::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, ListArray,
@@ -18,8 +19,6 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
-pub(super) const CANDIDATES_FILE: &str = "candidates.parquet";
-pub(super) const CUSTOMERS_FILE: &str = "customers.parquet";
 /// Largest embedding that a table may claim.
 const MAX_DIM: usize = 4096;
 
@@ -72,12 +71,7 @@ fn column<'a>(
     if let Some(record) =
         (found.null_count() > 0).then(|| (0..found.len()).find(|&i| found.is_null(i))).flatten()
     {
-        return Err(Error::InvalidValue {
-            file: file.into(),
-            record: Some(record as u64),
-            column: name.into(),
-            reason: "is null; no column of this table may be".into(),
-        });
+        return Err(invalid(file, record, name, "is null; no column of this table may be".into()));
     }
     Ok(found)
 }
@@ -98,6 +92,7 @@ fn item(of: DataType) -> Arc<Field> {
 
 impl Candidates {
     pub(super) fn write_parquet(&self, out: &mut (dyn Write + Send)) -> Result<()> {
+        self.validate(CANDIDATES_FILE)?;
         let dim = i32::try_from(self.vectors.ncols()).unwrap_or(i32::MAX);
         let values = Float32Array::from_iter_values(self.vectors.iter().copied());
         let vectors = FixedSizeListArray::try_new(item(DataType::Float32), dim, Arc::new(values), None)
@@ -122,28 +117,26 @@ impl Candidates {
         let dim = vectors.value_length() as usize;
         let numbers = vectors.values().as_primitive::<Float32Type>().values();
         if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-            return Err(Error::InvalidValue {
-                file: file.into(),
-                record: Some((i / dim) as u64),
-                column: "vector".into(),
-                reason: format!("number {} is {}", i % dim, numbers[i]),
-            });
+            return Err(invalid(file, i / dim, "vector", format!("number {} is {}", i % dim, numbers[i])));
         }
         let vectors = Array2::from_shape_vec((table.num_rows(), dim), numbers.to_vec())
             .map_err(|e| Error::corrupt(file, e.to_string()))?;
-        Ok(Self {
+        let candidates = Self {
             ids: texts(&table, "product_id", file)?,
             names: texts(&table, "name", file)?,
             categories: texts(&table, "category", file)?,
             available: bools.as_boolean().iter().map(|v| v.unwrap_or(false)).collect(),
             popularity: counts.as_primitive::<UInt64Type>().values().to_vec(),
             vectors,
-        })
+        };
+        candidates.validate(file)?;
+        Ok(candidates)
     }
 }
 
 impl Customers {
     pub(super) fn write_parquet(&self, candidates: &Candidates, out: &mut (dyn Write + Send)) -> Result<()> {
+        self.validate(candidates, CUSTOMERS_FILE)?;
         let offsets = OffsetBuffer::from_lengths(self.offsets.windows(2).map(|w| w[1] - w[0]));
         let product = |&i: &u32| candidates.ids.get(i as usize).map(String::as_str).unwrap_or_default();
         let ids = StringArray::from_iter_values(self.products.iter().map(product));
@@ -175,14 +168,13 @@ impl Customers {
         let names = products.values().as_string::<i32>();
         let find = |(i, name): (usize, Option<&str>)| {
             let name = name.unwrap_or_default();
-            index.get(name).copied().ok_or_else(|| Error::InvalidValue {
-                file: file.into(),
-                record: Some(products.offsets().partition_point(|&o| o as usize <= i) as u64 - 1),
-                column: "product_ids".into(),
-                reason: format!("product {name:?} is not in {CANDIDATES_FILE}"),
+            index.get(name).copied().ok_or_else(|| {
+                let record = products.offsets().partition_point(|&o| o as usize <= i) - 1;
+                let reason = format!("product {name:?} is not in {CANDIDATES_FILE}");
+                invalid(file, record, "product_ids", reason)
             })
         };
-        Ok(Self {
+        let customers = Self {
             ids: texts(&table, "customer_id", file)?,
             offsets: products.offsets().iter().map(|&o| o as usize).collect(),
             products: names.iter().enumerate().map(find).collect::<Result<_>>()?,
@@ -192,6 +184,8 @@ impl Customers {
                 .values()
                 .to_vec(),
             segment: texts(&table, "segment", file)?,
-        })
+        };
+        customers.validate(candidates, file)?;
+        Ok(customers)
     }
 }

@@ -26,8 +26,9 @@ pub fn exp(x: f32) -> f32 {
     let poly = (p * r).mul_add(r, r) + 1.0;
     // 2^n in two steps, since n may be 128.
     let half = (n as i32) / 2;
-    let rest = (n as i32) - half;
-    let power = |k: i32| f32::from_bits(((k + 127) << 23).cast_unsigned());
+    let rest = (n as i32).wrapping_sub(half);
+    // Nothing here can overflow; checked additions would only keep the compiler from using vectors.
+    let power = |k: i32| f32::from_bits((k.wrapping_add(127) << 23).cast_unsigned());
     let result = poly * power(half) * power(rest);
     if x < LOWEST {
         0.0

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What stands after a dense layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// Nothing.
@@ -17,6 +18,7 @@ pub enum Activation {
 
 /// The layers of one tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TowerConfig {
     /// Width of each dense layer; the last is the embedding's. None: the concatenated features are the embedding.

@@ -11,6 +11,7 @@ use crate::vocab::Vocabulary;
 use ndarray::{Array1, Array2};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Name of the file.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
@@ -33,13 +34,13 @@ pub struct TowerWeights {
     pub dense: Vec<Dense>,
 }
 
-/// The numbers of a model.
+/// The numbers of a model. Clones share them until one is changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     /// The customer's side.
-    pub query: TowerWeights,
+    pub query: Arc<TowerWeights>,
     /// The product's side.
-    pub candidate: TowerWeights,
+    pub candidate: Arc<TowerWeights>,
 }
 
 /// Name, shape and numbers of a tensor.
@@ -106,12 +107,12 @@ impl Weights {
         vocabulary: &Vocabulary,
         mut fill: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        let mut tower = |t| TowerWeights::build(config, t, vocabulary, &mut fill);
+        let mut tower = |t| TowerWeights::build(config, t, vocabulary, &mut fill).map(Arc::new);
         Ok(Self { query: tower(Tower::Query)?, candidate: tower(Tower::Candidate)? })
     }
 
     /// One tower's.
-    pub fn tower(&self, tower: Tower) -> &TowerWeights {
+    pub fn tower(&self, tower: Tower) -> &Arc<TowerWeights> {
         match tower {
             Tower::Query => &self.query,
             Tower::Candidate => &self.candidate,

@@ -6,6 +6,7 @@ use std::fmt;
 
 /// Type of a feature in a record: the three lists of `tf.train.Feature`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     /// UTF-8 text in a `bytes_list`.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 /// `[a-z0-9][a-z0-9-]{0,62}`: safe as a path segment, a metric label and part of a host name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(Box<str>);
 

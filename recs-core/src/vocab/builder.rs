@@ -12,6 +12,7 @@ use std::time::Instant;
 
 /// How many buckets, and how much memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct VocabularyConfig {
     /// Boundaries for revenue and other floats.

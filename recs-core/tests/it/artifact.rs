@@ -79,6 +79,25 @@ async fn a_published_model_loads_as_it_was() {
     }
 }
 
+/// Searches by bisection go by these orders.
+#[tokio::test]
+async fn tables_out_of_order_are_not_published() {
+    type Spoil = fn(&mut Candidates, &mut Customers);
+    let cases: [(&str, Spoil); 4] = [
+        ("product_id", |c, _| c.ids[2] = "10".into()),
+        ("customer_id", |_, c| c.ids.swap(0, 1)),
+        ("product_ids", |_, c| c.products.swap(0, 1)),
+        ("product_ids", |_, c| c.products[2] = 3),
+    ];
+    for (column, spoil) in cases {
+        let (store, mut broken) = (Store::memory(), model("v1"));
+        spoil(Arc::make_mut(&mut broken.candidates), Arc::make_mut(&mut broken.customers));
+        let error = broken.publish(&root(&store), "t").await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidValue { column: c, .. } if c == column), "{error}");
+        assert!(matches!(ModelArtifact::latest_version(&root(&store)).await, Err(Error::NotFound { .. })));
+    }
+}
+
 #[tokio::test]
 async fn a_version_is_published_once() {
     let store = Store::memory();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Shape and cost of a dataset. The bytes depend on `shards`, `gzip_level` and `sort_key` only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DatasetConfig {
     /// Number of files.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The default is the usual 90-day extraction: the products that make 80 % of the revenue, customers with at least
 /// three of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ExtractConfig {
     /// The purchase log.
@@ -49,6 +50,7 @@ pub struct ExtractConfig {
 
 /// What to do about incomplete rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnNull {
     /// Refuse the log.
@@ -60,6 +62,7 @@ pub enum OnNull {
 
 /// The purchase log: one row a purchased product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TransactionColumns {
     /// Name of the table.
@@ -78,6 +81,7 @@ pub struct TransactionColumns {
 
 /// The product table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ProductColumns {
     /// Name of the table; empty when there is none.
@@ -94,6 +98,7 @@ pub struct ProductColumns {
 
 /// Names of the columns that come out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputColumns {
     /// Text.

@@ -145,7 +145,7 @@ impl VectorIndex for ExactIndex {
                 offer(&mut scratch.best, range.start as u32, scores, filter);
             }
         }
-        *out = scratch.best.take_sorted();
+        scratch.best.take_sorted_into(out);
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! The products, ready to be looked up and filtered; and the checks that a model must pass to be served.
+//! The products, ready to be looked up and filtered.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::index::BitSet;
-use recs_core::artifact::{Candidates, Customers};
+use recs_core::artifact::{CANDIDATES_FILE, Candidates};
 use std::sync::Arc;
 
 /// Lookups over the candidates. Memory: 8 bytes a product, the names of categories once.
@@ -25,18 +25,12 @@ impl Catalogue {
     /// Checks the candidates and builds the lookups.
     ///
     /// # Errors
-    /// [`Error::Model`].
+    /// [`Error::Core`](crate::Error::Core) naming the record.
     pub(super) fn new(candidates: Arc<Candidates>) -> Result<Self> {
         let candidates = row_major(candidates);
-        check(&candidates)?;
+        candidates.validate(CANDIDATES_FILE)?;
         let mut by_id: Vec<u32> = (0..candidates.len() as u32).collect();
         by_id.sort_unstable_by_key(|&i| candidates.ids[i as usize].as_str());
-        if let Some(twice) =
-            by_id.windows(2).find(|w| candidates.ids[w[0] as usize] == candidates.ids[w[1] as usize])
-        {
-            let id = &candidates.ids[twice[0] as usize];
-            return Err(Error::model(format!("product `{id}` is in its catalogue twice")));
-        }
         let mut categories = candidates.categories.clone();
         categories.sort_unstable();
         categories.dedup();
@@ -105,64 +99,4 @@ fn row_major(candidates: Arc<Candidates>) -> Arc<Candidates> {
     let mut copy = Arc::unwrap_or_clone(candidates);
     copy.vectors = copy.vectors.as_standard_layout().into_owned();
     Arc::new(copy)
-}
-
-fn check(candidates: &Candidates) -> Result<()> {
-    let n = candidates.len();
-    for (column, len) in [
-        ("names", candidates.names.len()),
-        ("categories", candidates.categories.len()),
-        ("available", candidates.available.len()),
-        ("popularity", candidates.popularity.len()),
-        ("vectors", candidates.vectors.nrows()),
-    ] {
-        if len != n {
-            return Err(Error::model(format!("its catalogue has {n} ids but {len} {column}")));
-        }
-    }
-    if u32::try_from(n).is_err() {
-        return Err(Error::model(format!("its catalogue has {n} products, allowed are fewer than 2^32")));
-    }
-    Ok(())
-}
-
-/// Checks the purchases against the catalogue.
-///
-/// # Errors
-/// [`Error::Model`].
-pub(super) fn check_customers(customers: &Customers, products: usize) -> Result<()> {
-    let n = customers.len();
-    let refuse =
-        |reason: String| Err(Error::model(format!("its customers {reason}; publish the model again")));
-    if n == 0 {
-        return Ok(());
-    }
-    if customers.segment.len() != n
-        || customers.offsets.len() != n + 1
-        || customers.products.len() != customers.counts.len()
-    {
-        return refuse("have columns of different lengths".into());
-    }
-    if let Some(i) = customers.ids.windows(2).position(|w| w[0] >= w[1]) {
-        return refuse(format!(
-            "are not sorted: {:?} stands before {:?}",
-            customers.ids[i],
-            customers.ids[i + 1]
-        ));
-    }
-    let ascends = |w: &[usize]| w[0] <= w[1];
-    if !customers.offsets.windows(2).all(ascends)
-        || customers.offsets.last().is_some_and(|&o| o > customers.products.len())
-    {
-        return refuse("have offsets that do not ascend".into());
-    }
-    for (position, id) in customers.ids.iter().enumerate() {
-        let (bought, _) = customers.purchases(position);
-        if bought.windows(2).any(|w| w[0] >= w[1]) || bought.last().is_some_and(|&p| p as usize >= products) {
-            return refuse(format!(
-                "include {id:?}, whose products are not ascending numbers of the catalogue"
-            ));
-        }
-    }
-    Ok(())
 }

@@ -40,7 +40,7 @@ use crate::workers::Workers;
 use catalogue::Catalogue;
 use fallback::Fallback;
 use query::QueryEncoder;
-use recs_core::artifact::{Candidates, Customers, ModelArtifact, ModelMetadata};
+use recs_core::artifact::{CUSTOMERS_FILE, Candidates, Customers, ModelArtifact, ModelMetadata};
 use recs_core::model::TowerModel;
 use recs_core::schema::Tower;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Retriever {
         let artifact = Arc::unwrap_or_clone(artifact);
         artifact.config.validate()?;
         let catalogue = Catalogue::new(artifact.candidates)?;
-        catalogue::check_customers(&artifact.customers, catalogue.len())?;
+        artifact.customers.validate(&catalogue.candidates, CUSTOMERS_FILE)?;
         let (expected, got) =
             ((catalogue.len(), artifact.config.embedding_dim()), (index.len(), index.dim()));
         if expected != got {
@@ -108,14 +108,11 @@ impl Retriever {
             );
             return Err(Error::model(reason));
         }
-        let query = match Arc::try_unwrap(artifact.weights) {
-            Ok(weights) => weights.query,
-            Err(shared) => shared.query.clone(),
-        };
+        let query = Arc::clone(&artifact.weights.query);
         Ok(Self {
             fallback: Fallback::new(&catalogue.candidates, &artifact.customers),
             encoder: QueryEncoder::new(&artifact.config, artifact.vocabulary)?,
-            tower: TowerModel::new(&artifact.config, Tower::Query, Arc::new(query))?,
+            tower: TowerModel::new(&artifact.config, Tower::Query, query)?,
             inverse_temperature: 1.0 / artifact.config.temperature,
             metadata: artifact.metadata,
             customers: artifact.customers,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How rows are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SplitKind {
     /// File order: the last 5 % are test, the 15 % before them validation.

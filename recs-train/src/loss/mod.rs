@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the rows' losses are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// Their sum, as `tfrs.tasks.Retrieval` does.
@@ -19,6 +20,7 @@ pub enum Reduction {
 
 /// Settings of the in-batch softmax.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
     /// Sum or mean over rows.

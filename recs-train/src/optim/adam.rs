@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Adam's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdamConfig {
     /// Decay of the first moment.

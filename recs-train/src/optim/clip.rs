@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is scaled down when a gradient is long.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Clip {
     /// Nothing.

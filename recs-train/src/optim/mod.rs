@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which rows of an embedding table a step changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Rows {
     /// Every row: the moments of rows without a gradient decay and still move them, as in Keras.
@@ -22,6 +23,7 @@ pub enum Rows {
 
 /// The optimiser and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OptimiserConfig {
     /// Adam's numbers.

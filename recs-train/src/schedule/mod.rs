@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Warm-up, then constant until the validation stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
     /// Steps over which the rate rises linearly from 0.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// When and how the rate is reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlateauConfig {
     /// The rate is multiplied by this.

@@ -97,8 +97,8 @@ impl<'a> Evaluator<'a> {
         weights: &Weights,
         pool: &'a ThreadPool,
     ) -> Result<Self> {
-        let query = TowerModel::new(model, Tower::Query, Arc::new(weights.query.clone()))?;
-        let candidate = TowerModel::new(model, Tower::Candidate, Arc::new(weights.candidate.clone()))?;
+        let query = TowerModel::new(model, Tower::Query, Arc::clone(&weights.query))?;
+        let candidate = TowerModel::new(model, Tower::Candidate, Arc::clone(&weights.candidate))?;
         let catalogue = pool.install(|| candidate.embed(&data.catalogue_columns()))?;
         Ok(Self { data, query, catalogue, pool })
     }

@@ -60,23 +60,23 @@ async fn check(config: TrainConfig) {
     let row = gradients.query.embeddings[0].rows[1] as usize;
     let checks: [(&str, f32, Place<'_>); 6] = [
         ("query kernel 0", gradients.query.dense[0].kernel[[3, 2]], &|w| {
-            &mut w.query.dense[0].kernel[[3, 2]]
+            &mut Arc::make_mut(&mut w.query).dense[0].kernel[[3, 2]]
         }),
         ("query last bias", gradients.query.dense.last().unwrap().bias[1], &|w| {
-            &mut w.query.dense.last_mut().unwrap().bias[1]
+            &mut Arc::make_mut(&mut w.query).dense.last_mut().unwrap().bias[1]
         }),
         ("candidate kernel 0", gradients.candidate.dense[0].kernel[[5, 4]], &|w| {
-            &mut w.candidate.dense[0].kernel[[5, 4]]
+            &mut Arc::make_mut(&mut w.candidate).dense[0].kernel[[5, 4]]
         }),
         ("candidate last kernel", gradients.candidate.dense.last().unwrap().kernel[[2, 3]], &|w| {
-            &mut w.candidate.dense.last_mut().unwrap().kernel[[2, 3]]
+            &mut Arc::make_mut(&mut w.candidate).dense.last_mut().unwrap().kernel[[2, 3]]
         }),
         ("query embedding", gradients.query.embeddings[0].values[gradients.query.embeddings[0].dim], &|w| {
-            &mut w.query.embeddings[0][[row, 0]]
+            &mut Arc::make_mut(&mut w.query).embeddings[0][[row, 0]]
         }),
         ("candidate embedding", gradients.candidate.embeddings[2].values[1], &|w| {
             let row = gradients.candidate.embeddings[2].rows[0] as usize;
-            &mut w.candidate.embeddings[2][[row, 1]]
+            &mut Arc::make_mut(&mut w.candidate).embeddings[2][[row, 1]]
         }),
     ];
     for (name, analytic, at) in checks {

@@ -142,12 +142,11 @@ async fn embeddings_equal_tensorflows() {
             .cloned()
             .unwrap_or_else(|| panic!("{names:?}"))
     };
-    let query = TowerModel::new(&r.model, Tower::Query, Arc::new(r.weights.query.clone())).unwrap();
+    let query = TowerModel::new(&r.model, Tower::Query, Arc::clone(&r.weights.query)).unwrap();
     let ours = query.embed(&r.data.query_columns(&batch(0))).unwrap();
     let theirs = golden("embeddings.safetensors", &named("query"));
     assert!(relative(ours.as_slice().unwrap(), &theirs) < 1e-5);
-    let candidate =
-        TowerModel::new(&r.model, Tower::Candidate, Arc::new(r.weights.candidate.clone())).unwrap();
+    let candidate = TowerModel::new(&r.model, Tower::Candidate, Arc::clone(&r.weights.candidate)).unwrap();
     let all = candidate.embed(&r.data.candidates).unwrap();
     let rows: Vec<usize> = batch(0).iter().map(|&i| r.data.candidate[i as usize] as usize).collect();
     let ours = all.select(ndarray::Axis(0), &rows);

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod config;
 mod dataset;
 mod evaluate;
 mod extract;
@@ -9,7 +10,7 @@ mod serve;
 mod train;
 mod vocab;
 
-use crate::args::{Args, Command, DatasetChoice, ModelChoice};
+use crate::args::{Args, Command, ConfigCommand, DatasetChoice, ModelChoice};
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::Report;
@@ -36,8 +37,10 @@ pub(crate) struct Context {
 /// # Errors
 /// Those of the command.
 pub(crate) async fn run(args: Args) -> Result<Report> {
-    if let Command::Init = args.command {
-        return init::run(&args.config);
+    match args.command {
+        Command::Init => return init::run(&args.config),
+        Command::Config(ConfigCommand::Schema) => return Ok(config::schema()),
+        _ => {}
     }
     let config = Config::read(&args.config)?;
     let context = Context {
@@ -48,7 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         cancel: cancelled_by_interrupt(),
     };
     match args.command {
-        Command::Init => init::run(&args.config),
+        Command::Init | Command::Config(_) => Ok(Report::default()),
         Command::Extract(args) => extract::run(&context, &args).await,
         Command::Dataset(args) => dataset::run(&context, &args).await,
         Command::Vocab(choice) => vocab::run(&context, &choice).await,

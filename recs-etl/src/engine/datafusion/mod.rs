@@ -35,6 +35,7 @@ const BATCH_ROWS: usize = 8192;
 
 /// How much of the machine the engine may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DataFusionConfig {
     /// Partitions that run at a time; 0 takes all cores. The answer does not depend on it.

@@ -51,7 +51,7 @@ impl CpuBackend {
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
         for tower in [Tower::Query, Tower::Candidate] {
-            TowerModel::new(&model, tower, Arc::new(weights.tower(tower).clone()))?;
+            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?;
         }
         let update = Update::new(config.optimiser, config.clip, &weights);
         let losses = vec![InBatchSoftmax::new(config.loss); pool.current_num_threads()];

@@ -5,6 +5,7 @@ use crate::optim::{Adam, Clip, OptimiserConfig, Rows};
 use ndarray::Array2;
 use rayon::prelude::*;
 use recs_core::model::{TowerWeights, Weights};
+use std::sync::Arc;
 
 /// Optimiser state of a model.
 #[derive(Debug, Clone)]
@@ -45,8 +46,14 @@ impl Update {
         self.steps += 1;
         let rate = Adam::rate(&self.config.adam, learning_rate, self.steps);
         let rows = self.config.embedding_rows;
-        apply_tower(&mut self.query, &mut weights.query, &gradients.query, rows, rate);
-        apply_tower(&mut self.candidate, &mut weights.candidate, &gradients.candidate, rows, rate);
+        apply_tower(&mut self.query, Arc::make_mut(&mut weights.query), &gradients.query, rows, rate);
+        apply_tower(
+            &mut self.candidate,
+            Arc::make_mut(&mut weights.candidate),
+            &gradients.candidate,
+            rows,
+            rate,
+        );
     }
 }
 
