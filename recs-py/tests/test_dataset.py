@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -53,7 +54,6 @@ def test_every_kind_of_frame_gives_the_same_shards(frame: Any, tmp_path: Path) -
 
 
 def test_duckdb() -> None:
-    duckdb = pytest.importorskip("duckdb")
     relation = duckdb.connect().sql('select i % 3 as who, i as what, 1500000000 + i as "when" from range(10) t(i)')
     assert shape(recs.Dataset.from_events(relation, **KEYS)) == (10, 3, 10)
 

@@ -4,7 +4,7 @@
 ///
 /// ```
 /// // The checksum of eight zero bytes, the length field of an empty record.
-/// assert_eq!(recs_core::tfrecord::masked_crc32c(&[0; 8]), 0x0798_3329);
+/// assert_eq!(recs_core::tfrecord::masked_crc32c(&[0; 8]), 0x0798_0329);
 /// ```
 pub fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
