@@ -161,6 +161,16 @@ pub enum Error {
         /// Path or URL.
         path: String,
     },
+    /// Another writer publishes in this folder.
+    #[error(
+        "{path}: {writer} is publishing here; wait for it or use another name (if it is dead, delete this folder)"
+    )]
+    BeingWritten {
+        /// Folder of its claim.
+        path: String,
+        /// Who.
+        writer: String,
+    },
     /// A metric was asked of scores that are not finite.
     #[error(
         "score {index} is {value}: a model with non-finite scores cannot be ranked; lower the learning rate or clip gradients"
@@ -206,6 +216,16 @@ impl Error {
     /// A damaged file without a position.
     pub fn corrupt(file: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Corrupt { file: file.into(), record: None, offset_bytes: None, reason: reason.into() }
+    }
+
+    /// Says where a refused value stands.
+    pub(crate) fn in_record(self, in_file: &str, at: u64) -> Self {
+        match self {
+            Self::InvalidValue { column, reason, .. } => {
+                Self::InvalidValue { file: in_file.into(), record: Some(at), column, reason }
+            }
+            other => other,
+        }
     }
 
     /// A refused setting.

@@ -34,6 +34,10 @@ pub unsafe fn import_array(array: *mut c_void, schema: *const c_void) -> Result<
     let (array, schema) = unsafe {
         (FFI_ArrowArray::from_raw(array.cast::<FFI_ArrowArray>()), &*schema.cast::<FFI_ArrowSchema>())
     };
+    // SAFETY: the caller vouches for the struct; its first field is the format, which a released one does not have.
+    if unsafe { *std::ptr::from_ref(schema).cast::<*const c_void>() }.is_null() {
+        return Err(refuse("the schema was released before it was handed over"));
+    }
     if array.is_released() {
         return Err(refuse("the array was released before it was handed over"));
     }

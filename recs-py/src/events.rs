@@ -106,7 +106,10 @@ fn revenue(given: &ArrayRef, name: &str, first_row: usize) -> Result<ArrayRef> {
 }
 
 /// Unix seconds, rounded down.
-fn timestamp(given: &ArrayRef, name: &str, first_row: usize) -> Result<ArrayRef> {
+///
+/// # Errors
+/// [`Error::Schema`] for a type that is no time, [`Error::Data`] naming the row.
+pub(crate) fn timestamp(given: &ArrayRef, name: &str, first_row: usize) -> Result<ArrayRef> {
     let (per_second, seconds_each) = match given.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => (1, 1),
         DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date64 => (1000, 1),

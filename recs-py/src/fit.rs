@@ -8,25 +8,42 @@ use recs_core::schema::Schema;
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::retriever::Retriever;
-use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::Popularity;
+use recs_train::data::SplitKind;
+use recs_train::trainer::evaluate_artifact;
 use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A trained model, ready to answer.
 #[derive(Debug)]
 pub(crate) struct Model {
     /// What is saved.
     pub(crate) artifact: ModelArtifact,
-    /// What answers.
-    pub(crate) retriever: Arc<Retriever>,
+    /// What answers, in the process that made it.
+    retriever: Mutex<(u32, Arc<Retriever>)>,
 }
 
 impl Model {
     fn new(artifact: ModelArtifact, context: &Context) -> Result<Self> {
-        let retriever = Retriever::new(Arc::new(artifact.clone()), context.host.clone())?;
-        Ok(Self { artifact, retriever: Arc::new(retriever) })
+        let retriever = retriever(&artifact, context)?;
+        Ok(Self { artifact, retriever: Mutex::new((std::process::id(), retriever)) })
+    }
+
+    /// What answers. A forked child has none of the threads of its parent's, so it makes its own.
+    ///
+    /// # Errors
+    /// As [`Retriever::new`].
+    pub(crate) fn retriever(&self, context: &Context) -> Result<Arc<Retriever>> {
+        let known = || self.retriever.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pid, shared) = known().clone();
+        if pid == std::process::id() {
+            return Ok(shared);
+        }
+        let own = retriever(&self.artifact, context)?;
+        let parents = std::mem::replace(&mut *known(), (std::process::id(), Arc::clone(&own)));
+        // Dropping it would wait for threads that are not there.
+        std::mem::forget(parents);
+        Ok(own)
     }
 
     /// Trains, and evaluates once.
@@ -53,15 +70,10 @@ impl Model {
         split: SplitKind,
         context: &Context,
     ) -> Result<(Evaluation, Evaluation)> {
-        let (model, vocabulary) = (artifact.config.clone(), Arc::clone(&artifact.vocabulary));
         // Names and types of these shards, encodings of the model.
-        let schema = Schema { fields: rows.schema.fields.clone(), ..model.schema.clone() };
-        let data = Arc::new(load(rows, &schema, &vocabulary, context)?);
-        let trainer = Trainer::new(Arc::clone(&data), model, vocabulary, TrainConfig::recommended())?;
-        let split = Split::new(&data, split)?;
-        let popularity = Popularity::fit(&data, &split.before_test()).evaluate(&data, &split.test);
-        let test = trainer.evaluate(&artifact.weights, &split.test, &*context.observer, &context.cancel)?;
-        Ok((test, Evaluation::new(popularity, None, 0.0)))
+        let schema = Schema { fields: rows.schema.fields.clone(), ..artifact.config.schema.clone() };
+        let data = load(rows, &schema, &artifact.vocabulary, context)?;
+        Ok(evaluate_artifact(artifact, &data, split, 0, &*context.observer, &context.cancel)?)
     }
 
     /// Publishes the model under `version`, and gives it back under that name.
@@ -72,7 +84,7 @@ impl Model {
         let mut artifact = self.artifact.clone();
         version.clone_into(&mut artifact.metadata.model_version);
         context.wait(artifact.publish(root, &jiff::Timestamp::now().to_string()))?;
-        Ok(Self { artifact, retriever: Arc::clone(&self.retriever) })
+        Ok(Self { artifact, retriever: Mutex::new((std::process::id(), self.retriever(context)?)) })
     }
 
     /// Loads a version, the latest unless named.
@@ -101,6 +113,10 @@ impl Model {
         let of = |key: &str| self.artifact.training_stats.get(key).unwrap_or(&Value::Null);
         (of("test"), of("popularity"))
     }
+}
+
+fn retriever(artifact: &ModelArtifact, context: &Context) -> Result<Arc<Retriever>> {
+    Ok(Arc::new(Retriever::new(Arc::new(artifact.clone()), context.host.clone())?))
 }
 
 /// The part of a store that belongs to a tenant.

@@ -181,7 +181,7 @@ pub(crate) fn write<'py>(py: Python<'py>, kind: Kind, columns: &[Column<'_>]) ->
 }
 
 fn pandas<'py>(py: Python<'py>, columns: &[Column<'_>]) -> Result<Bound<'py, PyAny>> {
-    let (data, types) = (PyDict::new(py), PyDict::new(py));
+    let data = PyDict::new(py);
     for column in columns {
         let values = match column.values.data_type() {
             DataType::Int64 => numpy::<i64>(py, column.values.as_primitive::<Int64Type>().values()),
@@ -189,12 +189,18 @@ fn pandas<'py>(py: Python<'py>, columns: &[Column<'_>]) -> Result<Bound<'py, PyA
             _ => list(py, &column.values)?,
         };
         data.set_item(column.name, values)?;
-        if let Some(dtype) = column.pandas {
-            types.set_item(column.name, dtype)?;
-        }
     }
     let frame = py.import("pandas")?.getattr("DataFrame")?.call1((data,))?;
-    Ok(frame.call_method1("astype", (types,))?)
+    for (name, dtype) in columns.iter().filter_map(|c| Some((c.name, c.pandas?))) {
+        // Ids that the type has no place for, text among integers or another category, stay as they are.
+        let typed = frame.get_item(name)?.call_method1("astype", (dtype,));
+        if let Ok(typed) = typed
+            && !typed.call_method0("isna")?.call_method0("any")?.is_truthy()?
+        {
+            frame.set_item(name, typed)?;
+        }
+    }
+    Ok(frame)
 }
 
 fn numpy<'py, T: numpy::Element>(py: Python<'py>, values: &[T]) -> Bound<'py, PyAny> {

@@ -5,7 +5,7 @@ use crate::errors::{Error, Result};
 use crate::evaluation::EvaluationResult;
 use crate::fit::{Model, tenant_root};
 use crate::params;
-use crate::progress::{Progress, warn};
+use crate::progress::Progress;
 use crate::question::Question;
 use crate::runtime::{self, Context};
 use pyo3::prelude::*;
@@ -143,18 +143,7 @@ impl TwoTower {
         show_progress: bool,
     ) -> Result<EvaluationResult> {
         let (model, rows) = (self.fitted()?.model, Arc::clone(&dataset.get().rows));
-        let trained = model.split();
-        let split = split.map_or(Ok(trained), split_kind)?;
-        if split != trained {
-            let (asked, trained) = (split.name(), trained.name());
-            warn(
-                py,
-                &format!(
-                    "the model was trained with split=\"{trained}\": it has seen purchases that split=\"{asked}\" tests, \
-                 so these results are too good"
-                ),
-            )?;
-        }
+        let split = split.map_or(Ok(model.split()), split_kind)?;
         let progress = Progress::new(show_progress);
         let (test, popularity) = runtime::run(py, progress, move |context| {
             Model::evaluate(&model.artifact, &rows, split, context)
@@ -213,7 +202,7 @@ impl TwoTower {
         let Fitted { model, origin } = self.fitted()?;
         let question = Question::read(customers, k, city, revenue, timestamp, exclude_purchased)?;
         let origin = origin.map_or_else(|| question.origin(customers, &model).map(Arc::new), Ok)?;
-        let answering = move |context: &Context| question.answer(&model, &context.cancel);
+        let answering = move |context: &Context| question.answer(&model, context);
         runtime::run(py, Progress::silent(), answering)?.table(py, &origin)
     }
 

@@ -3,10 +3,12 @@
 use crate::array;
 use crate::dataset::Origin;
 use crate::errors::{Error, Result};
+use crate::events;
 use crate::fit::Model;
 use crate::frame::Kind;
 use crate::ids::{self, IdType};
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::datatypes::Int64Type;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList, PyString};
 use recs_core::schema::Role;
@@ -119,7 +121,7 @@ impl Question {
         Ok(Self {
             city: PerCustomer::read(city, "city", n, |v| Ok(one_city(v)))?,
             revenue: PerCustomer::read(revenue, "revenue", n, |v| Ok(v.extract::<f32>().ok()))?,
-            timestamp: PerCustomer::read(timestamp, "timestamp", n, one_time)?,
+            timestamp: times(timestamp, n)?,
             customers,
             k,
             exclude_purchased,
@@ -144,14 +146,10 @@ impl Question {
     }
 
     /// The request of the customer at a position.
-    pub(crate) fn request(&self, model: &Model, customer: usize) -> Request {
-        let id = self.customers.texts.value(customer);
-        let known = &model.artifact.customers;
-        // The model was trained with each customer's own city.
-        let home = || known.position(id).map(|at| known.segment[at].clone());
+    pub(crate) fn request(&self, customer: usize) -> Request {
         Request {
-            customer_id: id.to_owned(),
-            city: self.city.of(customer).or_else(home),
+            customer_id: self.customers.texts.value(customer).to_owned(),
+            city: self.city.of(customer),
             revenue: self.revenue.of(customer),
             timestamp: self.timestamp.of(customer),
             k: self.k,
@@ -169,10 +167,23 @@ fn one_city(value: &Bound<'_, PyAny>) -> Option<String> {
     None
 }
 
-/// Unix seconds, or a datetime.
-fn one_time(value: &Bound<'_, PyAny>) -> Result<Option<i64>> {
-    match value.extract::<i64>() {
-        Ok(seconds) => Ok(Some(seconds)),
-        Err(_) => array::seconds(value),
+/// Unix seconds, or datetimes: one, or a column of whatever library, as in a dataset.
+fn times(given: Option<&Bound<'_, PyAny>>, customers: usize) -> Result<PerCustomer<i64>> {
+    const NAME: &str = "timestamp";
+    let Some(given) = given.filter(|g| !g.is_none()) else { return Ok(PerCustomer::All(None)) };
+    if !given.hasattr("__iter__")? {
+        let column = array::column(PyList::new(given.py(), [given])?.as_any(), NAME)?;
+        return Ok(PerCustomer::All(seconds(&column, NAME)?.first().copied()));
     }
+    let values = seconds(&array::column(given, NAME)?, NAME)?;
+    if values.len() != customers {
+        let problem = format!("has {} values, there are {customers} customers", values.len());
+        return Err(Error::schema(NAME, problem));
+    }
+    Ok(PerCustomer::Each(values))
+}
+
+fn seconds(column: &ArrayRef, name: &str) -> Result<Vec<i64>> {
+    ids::no_nulls(column, name, 0)?;
+    Ok(events::timestamp(column, name, 0)?.as_primitive::<Int64Type>().values().to_vec())
 }

@@ -6,10 +6,10 @@ use crate::fit::Model;
 use crate::frame::{self, Column};
 use crate::ids;
 use crate::question::Question;
+use crate::runtime::Context;
 use arrow::array::{ArrayRef, Float32Array, Int64Array, LargeStringBuilder, UInt32Array};
 use arrow::compute::take;
 use pyo3::prelude::*;
-use recs_core::observe::CancelToken;
 use recs_serve::retriever::{MAX_BATCH, Reason, Request};
 use std::sync::Arc;
 
@@ -39,13 +39,14 @@ impl Question {
     ///
     /// # Errors
     /// Those of the retriever; cancellation.
-    pub(crate) fn answer(&self, model: &Model, cancel: &CancelToken) -> Result<Answer> {
+    pub(crate) fn answer(&self, model: &Model, context: &Context) -> Result<Answer> {
+        let retriever = model.retriever(context)?;
         let mut rows = Rows::default();
         let all: Vec<usize> = (0..self.len()).collect();
         for batch in all.chunks(MAX_BATCH) {
-            cancel.check()?;
-            let requests: Vec<Request> = batch.iter().map(|&i| self.request(model, i)).collect();
-            let answers = model.retriever.recommend_batch(&requests)?;
+            context.cancel.check()?;
+            let requests: Vec<Request> = batch.iter().map(|&i| self.request(i)).collect();
+            let answers = retriever.recommend_batch(&requests)?;
             for (&customer, answer) in batch.iter().zip(&answers) {
                 for item in &answer.items {
                     rows.customer.push(customer as u32);

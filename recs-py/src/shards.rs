@@ -79,12 +79,7 @@ impl Loaded {
     /// Those of the stores, among them that there is a dataset already.
     pub(crate) async fn publish(&self, to: Store) -> Result<()> {
         let (from, metadata) = (self.shards.store(), self.shards.metadata());
-        match to.size_bytes(METADATA_FILE).await {
-            Err(recs_core::Error::NotFound { .. }) => {}
-            Err(e) => return Err(e.into()),
-            Ok(_) => return Err(recs_core::Error::AlreadyExists { path: to.show(METADATA_FILE) }.into()),
-        }
-        let mut publication = Publication::new(to);
+        let mut publication = Publication::begin(to, METADATA_FILE).await?;
         let copied = async {
             for shard in &metadata.shards {
                 let bytes = from.get(&shard.file, shard.digest.size_bytes).await?;
@@ -95,7 +90,7 @@ impl Loaded {
             metadata.to_json()
         };
         match copied.await {
-            Ok(json) => publication.commit(METADATA_FILE, json.into()).await.map(drop).map_err(Error::from),
+            Ok(json) => publication.commit(json.into()).await.map(drop).map_err(Error::from),
             Err(e) => {
                 publication.abort().await;
                 Err(e.into())

@@ -47,14 +47,17 @@ impl Workers {
         self.pool.install(job)
     }
 
-    /// Runs a job on this pool; the calling task waits without holding its thread. A job whose caller goes away still
-    /// runs to its end.
+    /// Runs a job on this pool; the calling task waits without holding its thread. A job whose caller goes away
+    /// before it begins is dropped; one that has begun runs to its end.
     ///
     /// # Errors
     /// [`Error::Worker`] when the job panicked.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (answer, wait) = oneshot::channel();
         self.pool.spawn(move || {
+            if answer.is_closed() {
+                return;
+            }
             // A panic must not leave the pool's thread: rayon would end the process.
             if let Ok(value) = catch_unwind(AssertUnwindSafe(job)) {
                 // Nobody waits any more: the client went away.

@@ -1,8 +1,9 @@
 //! Who is answered by what.
 
-use crate::artifact::{FORGOTTEN, OLD_TOWN, PRODUCTS, product_id, purchases, shared};
+use crate::artifact::{FORGOTTEN, OLD_TOWN, PRODUCTS, artifact, host, product_id, purchases, shared};
 use recs_serve::Error;
-use recs_serve::retriever::{Reason, Request};
+use recs_serve::retriever::{Reason, Request, Retriever};
+use std::sync::Arc;
 
 fn ask(customer: &str, city: Option<&str>, k: usize) -> Request {
     Request {
@@ -26,6 +27,43 @@ fn a_known_customer_is_answered_by_the_model_and_repeats_are_marked() {
             assert_eq!((parts.source, parts.bought > 0), (Reason::Model, bought));
         }
     }
+}
+
+/// The vocabulary holds customers of the test rows too; nothing was learned about those.
+#[test]
+fn a_customer_without_training_rows_is_unknown_whatever_the_vocabulary_says() {
+    let mut untrained = artifact("v1");
+    let customers = Arc::make_mut(&mut untrained.customers);
+    let at = customers.position("c3").unwrap();
+    let from = customers.offsets[at]..customers.offsets[at + 1];
+    customers.ids.remove(at);
+    customers.segment.remove(at);
+    customers.last_day.remove(at);
+    customers.offsets.remove(at + 1);
+    customers.offsets[at + 1..].iter_mut().for_each(|o| *o -= from.len());
+    customers.products.drain(from.clone());
+    customers.counts.drain(from);
+    let retriever = Retriever::new(Arc::new(untrained), host()).unwrap();
+    let answer = retriever.recommend(&ask("c3", Some("beta"), 5)).unwrap();
+    assert_eq!(answer.source, Reason::FeaturesOnly);
+    assert_eq!(retriever.recommend(&ask("c3", None, 5)).unwrap().source, Reason::Popularity);
+    assert_eq!(retriever.recommend(&ask("c4", Some("beta"), 5)).unwrap().source, Reason::Model);
+}
+
+#[test]
+fn without_a_city_a_customer_is_where_they_bought_most() {
+    let home = shared().recommend(&ask("c3", Some("alpha"), 5)).unwrap();
+    assert_eq!(shared().recommend(&ask("c3", None, 5)).unwrap(), home);
+    assert_ne!(shared().recommend(&ask("c3", Some("beta"), 5)).unwrap(), home);
+    let both = [ask("c3", None, 5), ask("c3", Some("alpha"), 5)];
+    let batch = shared().recommend_batch(&both).unwrap();
+    assert_eq!(batch[0], batch[1]);
+}
+
+#[test]
+fn milliseconds_are_refused() {
+    let request = Request { timestamp: Some(1_514_764_800_000_000), ..ask("c3", None, 5) };
+    assert!(shared().recommend(&request).unwrap_err().to_string().contains("timestamp"));
 }
 
 #[test]

@@ -203,6 +203,9 @@ impl TrainConfig {
         if !(self.l1.is_finite() && self.l1 >= 0.0) {
             return refuse("l1", format!("is {}, must not be negative", self.l1));
         }
+        if self.early_stopping.is_some_and(|stop| stop.patience == 0) {
+            return refuse("early_stopping.patience", "is 0, must be at least 1".into());
+        }
         self.loss.validate()?;
         self.optimiser.validate()?;
         self.clip.validate()?;

@@ -50,8 +50,8 @@ impl Candidates {
         self.ids.is_empty()
     }
 
-    /// Checks what searches rely on: columns of one length, each product once, fewer than 2^32 of them. `file` is named
-    /// in errors.
+    /// Checks what searches rely on: columns of one length, each product once, fewer than 2^32 of them, finite
+    /// vectors. `file` is named in errors.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::InvalidValue`] naming the record.
@@ -69,6 +69,11 @@ impl Candidates {
                 file,
                 format!("{} products, allowed are fewer than 2^32", self.len()),
             ));
+        }
+        for (record, vector) in self.vectors.rows().into_iter().enumerate() {
+            if let Some(i) = vector.iter().position(|x| !x.is_finite()) {
+                return Err(invalid(file, record, "vector", format!("number {i} is {}", vector[i])));
+            }
         }
         let mut seen = HashMap::with_capacity(self.len());
         for (record, id) in self.ids.iter().enumerate() {
@@ -130,7 +135,8 @@ impl Customers {
         ];
         same_length(file, self.len(), &lengths)?;
         let end = self.offsets.last().copied().unwrap_or(0);
-        if self.offsets.windows(2).any(|w| w[0] > w[1])
+        if self.offsets.first().is_some_and(|&first| first != 0)
+            || self.offsets.windows(2).any(|w| w[0] > w[1])
             || [self.products.len(), self.counts.len()] != [end; 2]
         {
             return Err(Error::corrupt(file, "lists that do not lie end to end; publish the model again"));

@@ -42,17 +42,23 @@ impl ModelArtifact {
     /// `created_at` is RFC 3339 by the host's clock.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] for a version that is there already, [`Error::Store`]; nothing half-written is visible,
-    /// and what was written is deleted.
+    /// [`Error::AlreadyExists`] for a version that is there already, [`Error::BeingWritten`] for one that another writer
+    /// is at, [`Error::Store`]; those of [`ModelArtifact::load`] for a model that could not be loaded again. Nothing
+    /// half-written is visible, and what was written is deleted.
     pub async fn publish(&self, root: &TenantRoot, created_at: &str) -> Result<Manifest> {
         let version = &self.metadata.model_version;
         let folder = root.model(version)?;
-        match folder.size_bytes(MANIFEST_FILE).await {
-            Err(Error::NotFound { .. }) => {}
-            Err(e) => return Err(e),
-            Ok(_) => return Err(Error::AlreadyExists { path: folder.show(MANIFEST_FILE) }),
-        }
-        let mut publication = Publication::new(folder);
+        self.validate()?;
+        let mut publication = match Publication::begin(folder, MANIFEST_FILE).await {
+            Err(e @ Error::AlreadyExists { .. }) => {
+                // Whoever published it may have been killed before it was noted.
+                if !is_noted(root, version).await? {
+                    note(root, version, created_at).await?;
+                }
+                return Err(e);
+            }
+            publication => publication?,
+        };
         let files = match self.put_files(&mut publication).await {
             Ok(files) => files,
             Err(e) => {
@@ -67,10 +73,27 @@ impl ModelArtifact {
             created_at: created_at.into(),
             files,
         };
-        publication.commit(MANIFEST_FILE, manifest.to_json()?.into()).await?;
-        let entry = serde_json::json!({"model_version": version, "created_at": created_at});
-        root.model_log()?.push(entry.to_string().into()).await?;
+        publication.commit(manifest.to_json()?.into()).await?;
+        note(root, version, created_at).await?;
         Ok(manifest)
+    }
+
+    /// Refuses what could not be loaded again.
+    fn validate(&self) -> Result<()> {
+        self.config.validate()?;
+        self.candidates.validate(CANDIDATES_FILE)?;
+        self.customers.validate(&self.candidates, CUSTOMERS_FILE)?;
+        self.weights.check_finite(&self.config, &self.vocabulary, WEIGHTS_FILE)?;
+        self.check_dim(CANDIDATES_FILE.into())
+    }
+
+    fn check_dim(&self, file: String) -> Result<()> {
+        let (vectors, dim) = (&self.candidates.vectors, self.config.embedding_dim());
+        if vectors.ncols() == dim {
+            return Ok(());
+        }
+        let expected = vec![vectors.nrows(), dim];
+        Err(Error::Shape { file, tensor: "vector".into(), expected, got: vectors.shape().to_vec() })
     }
 
     async fn put_files(&self, publication: &mut Publication) -> Result<BTreeMap<String, Digest>> {
@@ -80,11 +103,16 @@ impl ModelArtifact {
             (METADATA_FILE, json(&self.metadata, METADATA_FILE)?),
             (STATS_FILE, json(&self.training_stats, STATS_FILE)?),
             (VOCABULARY_FILE, self.vocabulary.to_json(&self.config.schema)?),
-            (WEIGHTS_FILE, self.weights.to_safetensors(&self.config, &self.vocabulary)?),
         ];
         for (name, bytes) in documents {
             files.insert(name.to_owned(), publication.put(name, bytes.into()).await?);
         }
+        // Streamed, since stores refuse a single put of some gigabytes.
+        let weights = self.weights.to_safetensors(&self.config, &self.vocabulary)?;
+        let write = move |out: &mut (dyn std::io::Write + Send)| {
+            out.write_all(&weights).map_err(|e| Error::io(WEIGHTS_FILE, e))
+        };
+        files.insert(WEIGHTS_FILE.into(), publication.put_with(WEIGHTS_FILE, write).await?.1);
         let candidates = Arc::clone(&self.candidates);
         let (_, digest) =
             publication.put_with(CANDIDATES_FILE, move |out| candidates.write_parquet(out)).await?;
@@ -136,17 +164,9 @@ impl ModelArtifact {
         let weights = Weights::from_safetensors(&file(WEIGHTS_FILE).await?, &config, &vocabulary, &shown)?;
         let candidates =
             Candidates::read_parquet(file(CANDIDATES_FILE).await?, &folder.show(CANDIDATES_FILE))?;
-        if candidates.vectors.ncols() != config.embedding_dim() {
-            return Err(Error::Shape {
-                file: folder.show(CANDIDATES_FILE),
-                tensor: "vector".into(),
-                expected: vec![candidates.len(), config.embedding_dim()],
-                got: candidates.vectors.shape().to_vec(),
-            });
-        }
         let customers =
             Customers::read_parquet(file(CUSTOMERS_FILE).await?, &candidates, &folder.show(CUSTOMERS_FILE))?;
-        Ok(Self {
+        let model = Self {
             metadata: parse(&file(METADATA_FILE).await?, &folder.show(METADATA_FILE))?,
             config,
             weights: Arc::new(weights),
@@ -154,7 +174,9 @@ impl ModelArtifact {
             candidates: Arc::new(candidates),
             customers: Arc::new(customers),
             training_stats: parse(&file(STATS_FILE).await?, &folder.show(STATS_FILE))?,
-        })
+        };
+        model.check_dim(folder.show(CANDIDATES_FILE))?;
+        Ok(model)
     }
 }
 
@@ -183,4 +205,22 @@ fn json<T: serde::Serialize>(value: &T, file: &str) -> Result<Vec<u8>> {
 
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], file: &str) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| Error::document(file, e.to_string()))
+}
+
+/// Adds a version to the tenant's model log.
+async fn note(root: &TenantRoot, version: &str, created_at: &str) -> Result<()> {
+    let entry = serde_json::json!({"model_version": version, "created_at": created_at});
+    root.model_log()?.push(entry.to_string().into()).await.map(drop)
+}
+
+/// Whether the tenant's model log names a version. Cost: one read an entry.
+async fn is_noted(root: &TenantRoot, version: &str) -> Result<bool> {
+    let log = root.model_log()?;
+    for number in (1..=log.latest_number().await?).rev() {
+        let entry: Value = serde_json::from_slice(&log.get(number).await?).unwrap_or_default();
+        if entry.get("model_version").and_then(Value::as_str) == Some(version) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

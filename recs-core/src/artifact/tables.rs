@@ -116,9 +116,6 @@ impl Candidates {
         let vectors = column(&table, "vector", is_vector, file)?.as_fixed_size_list();
         let dim = vectors.value_length() as usize;
         let numbers = vectors.values().as_primitive::<Float32Type>().values();
-        if let Some(i) = numbers.iter().position(|x| !x.is_finite()) {
-            return Err(invalid(file, i / dim, "vector", format!("number {} is {}", i % dim, numbers[i])));
-        }
         let vectors = Array2::from_shape_vec((table.num_rows(), dim), numbers.to_vec())
             .map_err(|e| Error::corrupt(file, e.to_string()))?;
         let candidates = Self {

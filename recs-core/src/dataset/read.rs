@@ -96,8 +96,12 @@ fn fold_shard<T>(
     {
         while let Some((at, record)) = records.read()? {
             let mut row = Vec::new();
+            if read == shard.rows {
+                let reason = format!("holds more than the {read} records that metadata.json says");
+                return Err(Error::corrupt(file, reason));
+            }
             rows.read(record, at, &mut row)?;
-            each(&mut state, &row)?;
+            each(&mut state, &row).map_err(|e| e.in_record(file, read))?;
             read += 1;
             if read % 1024 == 0 {
                 cancel.check()?;

@@ -53,6 +53,7 @@ impl FeatureEncoder {
     /// # Errors
     /// [`Error::MissingVocabulary`], [`Error::Config`].
     pub fn new(schema: &Schema, vocabulary: Arc<Vocabulary>) -> Result<Self> {
+        schema.validate()?;
         vocabulary.check(schema)?;
         let query = TowerEncoder::new(schema, Tower::Query, Arc::clone(&vocabulary))?;
         Ok(Self { query, candidate: TowerEncoder::new(schema, Tower::Candidate, vocabulary)? })

@@ -26,7 +26,7 @@ impl TowerModel {
     /// Joins configuration and weights.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the weights have another number of tables or layers.
+    /// [`Error::Shape`] when the weights have other tables or layers.
     pub fn new(config: &ModelConfig, tower: Tower, weights: Arc<TowerWeights>) -> Result<Self> {
         let encodings = config.schema.encodings(tower).to_vec();
         let tables = encodings.iter().filter(|e| e.has_table()).count();
@@ -39,6 +39,7 @@ impl TowerModel {
                 got: vec![weights.embeddings.len(), weights.dense.len()],
             });
         }
+        weights.check_widths(&encodings, config.tower(tower), config.input_width(tower), tower)?;
         Ok(Self {
             encodings,
             weights,
@@ -52,6 +53,27 @@ impl TowerModel {
     /// Width of an embedding.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// Refuses columns with an id beyond its table, and those of another tower.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check(&self, columns: &TowerColumns) -> Result<()> {
+        let tables = &self.weights.embeddings;
+        let shape = |tensor: &str, expected, got| {
+            Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
+        };
+        if columns.ids.len() != columns.rows * tables.len() {
+            return shape("ids", vec![columns.rows, tables.len()], vec![columns.ids.len()]);
+        }
+        for (i, table) in tables.iter().enumerate() {
+            let highest = columns.ids.iter().skip(i).step_by(tables.len()).max();
+            if let Some(&id) = highest.filter(|&&id| id as usize >= table.nrows()) {
+                return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
+            }
+        }
+        Ok(())
     }
 
     /// Embeds every row, in blocks on the current rayon pool; one block runs on the calling thread.

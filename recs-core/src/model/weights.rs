@@ -4,9 +4,9 @@
 //! `{tower}.dense_{i}.kernel` `[in, out]`, `{tower}.dense_{i}.bias` `[out]`.
 //! Format: <https://huggingface.co/docs/safetensors>.
 
-use super::ModelConfig;
+use super::{ModelConfig, TowerConfig};
 use crate::error::{Error, Result};
-use crate::schema::Tower;
+use crate::schema::{Encoding, Tower};
 use crate::vocab::Vocabulary;
 use ndarray::{Array1, Array2};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -90,6 +90,34 @@ impl TowerWeights {
         Ok(Self { embeddings, dense })
     }
 
+    /// Refuses tables and layers of other widths than the configuration's.
+    pub(super) fn check_widths(
+        &self,
+        encodings: &[Encoding],
+        config: &TowerConfig,
+        input_width: usize,
+        tower: Tower,
+    ) -> Result<()> {
+        let shape = |tensor: String, expected: Vec<usize>, got: &[usize]| {
+            let tensor = format!("{}.{tensor}", tower.name());
+            Err(Error::Shape { file: WEIGHTS_FILE.into(), tensor, expected, got: got.to_vec() })
+        };
+        for (encoding, table) in encodings.iter().filter(|e| e.has_table()).zip(&self.embeddings) {
+            if table.ncols() != encoding.width() || !table.is_standard_layout() {
+                let expected = vec![table.nrows(), encoding.width()];
+                return shape(format!("{}.embedding", encoding.name()), expected, table.shape());
+            }
+        }
+        let mut width = input_width;
+        for (i, (layer, &units)) in self.dense.iter().zip(&config.layers).enumerate() {
+            if layer.kernel.dim() != (width, units) || layer.bias.len() != units {
+                return shape(format!("dense_{i}.kernel"), vec![width, units], layer.kernel.shape());
+            }
+            width = units;
+        }
+        Ok(())
+    }
+
     /// Every tensor as a flat slice: the embeddings, then kernel and bias of each layer.
     pub fn slices(&self) -> Vec<&[f32]> {
         let dense = self.dense.iter().flat_map(|d| [d.kernel.as_slice(), d.bias.as_slice()]);
@@ -137,6 +165,15 @@ impl Weights {
         Ok(all)
     }
 
+    /// Refuses a number that is not finite; `file` is named in errors.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the tensor, [`Error::MissingVocabulary`].
+    pub fn check_finite(&self, config: &ModelConfig, vocabulary: &Vocabulary, file: &str) -> Result<()> {
+        let tensors = self.tensors(config, vocabulary)?;
+        tensors.iter().try_for_each(|(name, _, data)| check_tensor(file, name, data))
+    }
+
     /// The bytes of `weights.safetensors`. Equal weights give equal bytes.
     ///
     /// # Errors
@@ -157,7 +194,7 @@ impl Weights {
     /// refused.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Shape`] naming the tensor, [`Error::NonFinite`] for a number that is not finite.
+    /// [`Error::Corrupt`], also for a number that is not finite, [`Error::Shape`] naming the tensor.
     pub fn from_safetensors(
         bytes: &[u8],
         config: &ModelConfig,
@@ -179,14 +216,18 @@ impl Weights {
             }
             let data: Vec<f32> =
                 tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            match data.iter().position(|x| !x.is_finite()) {
-                Some(i) => Err(Error::corrupt(file, format!("tensor `{name}`: number {i} is {}", data[i]))),
-                None => Ok(data),
-            }
+            check_tensor(file, name, &data).map(|()| data)
         })?;
         if let Some(extra) = found.keys().min() {
             return Err(Error::corrupt(file, format!("tensor `{extra}` is not part of the model")));
         }
         Ok(weights)
+    }
+}
+
+fn check_tensor(file: &str, name: &str, data: &[f32]) -> Result<()> {
+    match data.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::corrupt(file, format!("tensor `{name}`: number {i} is {}", data[i]))),
+        None => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ mod numbered;
 mod object;
 mod publish;
 mod url;
+mod writer;
 
 pub use layout::TenantRoot;
 pub use numbered::NumberedLog;

@@ -19,6 +19,11 @@ impl NumberedLog {
         Self { store }
     }
 
+    /// Name of an entry's file.
+    pub fn file_name(number: u64) -> String {
+        format!("{number:06}.json")
+    }
+
     /// Number of the latest entry; 0 for an empty log.
     ///
     /// # Errors
@@ -44,7 +49,7 @@ impl NumberedLog {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
     pub async fn get(&self, number: u64) -> Result<Bytes> {
-        self.store.get(&name(number), MAX_ENTRY_BYTES).await
+        self.store.get(&Self::file_name(number), MAX_ENTRY_BYTES).await
     }
 
     /// Adds the entry after `seen`, the number that the change is based on.
@@ -52,7 +57,7 @@ impl NumberedLog {
     /// # Errors
     /// [`Error::AlreadyExists`] when somebody else was first: read the latest entry and decide again.
     pub async fn append(&self, seen: u64, entry: Bytes) -> Result<u64> {
-        self.store.create(&name(seen + 1), entry).await.map(|_| seen + 1)
+        self.store.create(&Self::file_name(seen + 1), entry).await.map(|_| seen + 1)
     }
 
     /// Adds an entry that does not depend on the ones before, retrying when others are faster.
@@ -68,8 +73,4 @@ impl NumberedLog {
             }
         }
     }
-}
-
-fn name(number: u64) -> String {
-    format!("{number:06}.json")
 }

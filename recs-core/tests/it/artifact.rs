@@ -98,6 +98,40 @@ async fn tables_out_of_order_are_not_published() {
     }
 }
 
+/// A model that has diverged, or of another width, would be found out by whoever loads it.
+#[tokio::test]
+async fn what_could_not_be_loaded_is_not_published() {
+    let store = Store::memory();
+    let mut diverged = model("v1");
+    Arc::make_mut(&mut Arc::make_mut(&mut diverged.weights).query).embeddings[1][[0, 3]] = f32::NAN;
+    let mut narrow = model("v1");
+    Arc::make_mut(&mut narrow.candidates).vectors = ndarray::Array2::zeros((3, 31));
+    let mut infinite = model("v1");
+    Arc::make_mut(&mut infinite.candidates).vectors[[1, 2]] = f32::INFINITY;
+    for (broken, expected) in
+        [(diverged, "number 3 is NaN"), (narrow, "vector"), (infinite, "number 2 is inf")]
+    {
+        let error = broken.publish(&root(&store), "t").await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert!(store.list("").await.unwrap().is_empty());
+}
+
+/// Killed between manifest and log: whoever tries again mends the log.
+#[tokio::test]
+async fn a_version_that_was_not_noted_is_noted_by_the_next_try() {
+    let store = Store::memory();
+    let root = root(&store);
+    model("v1").publish(&root, "t").await.unwrap();
+    model("v2").publish(&root, "t").await.unwrap();
+    root.store().delete("registry/models/000002.json").await.unwrap();
+    assert_eq!(ModelArtifact::latest_version(&root).await.unwrap(), "v1");
+    assert!(matches!(model("v2").publish(&root, "t").await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(ModelArtifact::latest_version(&root).await.unwrap(), "v2");
+    assert!(matches!(model("v1").publish(&root, "t").await, Err(Error::AlreadyExists { .. })));
+    assert_eq!(ModelArtifact::latest_version(&root).await.unwrap(), "v2");
+}
+
 #[tokio::test]
 async fn a_version_is_published_once() {
     let store = Store::memory();

@@ -77,12 +77,19 @@ async fn a_changed_shard_is_refused_even_if_it_is_a_valid_file() {
     let store = Store::memory();
     let metadata = write(&store, 20, 2).await;
     let other = Store::memory();
-    write(&other, 22, 2).await;
+    write(&other, 18, 2).await;
     let swapped = other.get(&metadata.shards[1].file, 1 << 20).await.unwrap();
     store.put(&metadata.shards[1].file, swapped).await.unwrap();
     let error = revenues(&store).await.unwrap_err();
     assert!(matches!(error, Error::Digest { .. }), "{error}");
     assert!(error.to_string().contains("data-00001-of-00002"));
+    // One that goes on and on is not read to its end.
+    let longer = Store::memory();
+    write(&longer, 22, 2).await;
+    let swapped = longer.get(&metadata.shards[1].file, 1 << 20).await.unwrap();
+    store.put(&metadata.shards[1].file, swapped).await.unwrap();
+    let error = revenues(&store).await.unwrap_err();
+    assert!(error.to_string().contains("more than the 10 records"), "{error}");
     store.delete(&metadata.shards[0].file).await.unwrap();
     assert!(matches!(revenues(&store).await, Err(Error::NotFound { .. })));
 }

@@ -123,16 +123,82 @@ async fn a_reader_that_stops_early_is_no_error() {
 async fn an_aborted_publication_leaves_nothing_and_a_committed_one_is_whole() {
     let (_folder, stores) = stores();
     for store in stores {
-        let mut publication = Publication::new(store.child("v1").unwrap());
+        let begin = || Publication::begin(store.child("v1").unwrap(), "manifest.json");
+        let mut publication = begin().await.unwrap();
         publication.put("a.bin", "a".into()).await.unwrap();
         publication.abort().await;
         assert!(store.list("").await.unwrap().is_empty());
-        let mut publication = Publication::new(store.child("v1").unwrap());
+        let mut publication = begin().await.unwrap();
         publication.put("a.bin", "a".into()).await.unwrap();
-        publication.commit("manifest.json", "m".into()).await.unwrap();
+        publication.commit("m".into()).await.unwrap();
         assert_eq!(store.list("").await.unwrap(), ["v1/a.bin", "v1/manifest.json"]);
-        let again = Publication::new(store.child("v1").unwrap());
-        assert!(matches!(again.commit("manifest.json", "n".into()).await, Err(Error::AlreadyExists { .. })));
+        assert!(matches!(begin().await, Err(Error::AlreadyExists { .. })));
+    }
+}
+
+/// Whoever comes second touches nothing, whether the first is still at it, gave up or has finished.
+#[tokio::test]
+async fn a_folder_has_one_writer_at_a_time() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let begin = || Publication::begin(store.child("v1").unwrap(), "manifest.json");
+        let mut first = begin().await.unwrap();
+        first.put("a.bin", "first".into()).await.unwrap();
+        let error = begin().await.unwrap_err();
+        assert!(matches!(error, Error::BeingWritten { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        first.abort().await;
+        let mut second = begin().await.unwrap();
+        second.put("a.bin", "second".into()).await.unwrap();
+        second.commit("m".into()).await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["v1/a.bin", "v1/manifest.json"]);
+        assert_eq!(store.get("v1/a.bin", 99).await.unwrap(), "second");
+    }
+}
+
+#[tokio::test]
+async fn of_many_writers_at_once_one_wins() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let writer = |i: usize| {
+            let folder = store.child("v1").unwrap();
+            async move {
+                let mut publication = Publication::begin(folder, "manifest.json").await?;
+                publication.put("a.bin", i.to_string().into()).await?;
+                publication.commit(i.to_string().into()).await
+            }
+        };
+        let done = futures::future::join_all((0..16).map(writer)).await;
+        assert_eq!(done.iter().filter(|d| d.is_ok()).count(), 1, "{done:?}");
+        let refused = |e: &Error| matches!(e, Error::AlreadyExists { .. } | Error::BeingWritten { .. });
+        assert!(done.iter().filter_map(|d| d.as_ref().err()).all(refused), "{done:?}");
+        assert_eq!(
+            store.get("v1/a.bin", 99).await.unwrap(),
+            store.get("v1/manifest.json", 99).await.unwrap()
+        );
+    }
+}
+
+/// What a killed process leaves: its claim, and half of its files.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_claim_of_a_dead_process_is_taken_over() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let begin = || Publication::begin(store.child("v1").unwrap(), "manifest.json");
+        let held = begin().await.unwrap();
+        let claim = store.get("v1/_writer/000001.json", 999).await.unwrap();
+        held.abort().await;
+        // This process under another start time: process ids are used again.
+        let mut dead: serde_json::Value = serde_json::from_slice(&claim).unwrap();
+        dead["start"] = "1".into();
+        store.put("v1/_writer/000001.json", dead.to_string().into()).await.unwrap();
+        store.put("v1/a.bin", "half".into()).await.unwrap();
+        let mut publication = begin().await.unwrap();
+        assert!(matches!(begin().await, Err(Error::BeingWritten { .. })));
+        publication.put("a.bin", "whole".into()).await.unwrap();
+        publication.commit("m".into()).await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["v1/a.bin", "v1/manifest.json"]);
     }
 }
 

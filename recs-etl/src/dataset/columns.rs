@@ -8,6 +8,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use recs_core::schema::{DType, Field, Role, Schema, Value};
+use recs_core::tfrecord::DEFAULT_MAX_RECORD_BYTES;
 
 /// The columns of one batch in the order of the schema's fields.
 pub(super) struct Columns<'a> {
@@ -48,6 +49,16 @@ impl<'a> Columns<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a row whose record no reader would take.
+    pub(super) fn too_large(&self, at: usize, bytes: usize) -> Error {
+        Error::Row {
+            place: Box::new(Place::table(self.name, "").at_row(self.first_row + at as u64 + 1)),
+            problem: format!(
+                "makes a record of {bytes} bytes, readers take {DEFAULT_MAX_RECORD_BYTES}; shorten its texts"
+            ),
+        }
     }
 
     fn refuse(&self, field: &Field, at: usize, got: &'static str) -> Error {

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use recs_core::example::RowWriter;
 use recs_core::observe::CancelToken;
 use recs_core::schema::{Role, Schema, Value};
-use recs_core::tfrecord::RecordWriter;
+use recs_core::tfrecord::{DEFAULT_MAX_RECORD_BYTES, RecordWriter};
 use std::io::Write;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +57,11 @@ impl Job {
         while let Some(piece) = pieces.blocking_recv() {
             self.cancel.check()?;
             let written = self.write_piece(&piece, &mut writer, &mut record, timestamp, &mut span);
-            written.map_err(|e| self.keep(e))?;
+            written.map_err(|e| match e {
+                // The store knows why it stopped taking bytes.
+                Error::Core(e @ recs_core::Error::Io { .. }) => e,
+                e => self.keep(e),
+            })?;
         }
         if writer.records() != rows.end - rows.start {
             return Err(recs_core::Error::Worker { doing: "reading the rows of a shard" });
@@ -84,6 +88,9 @@ impl Job {
             }
             record.clear();
             self.rows.write(&row, record)?;
+            if record.len() as u64 > DEFAULT_MAX_RECORD_BYTES {
+                return Err(columns.too_large(at, record.len()));
+            }
             writer.write(record)?;
         }
         Ok(())

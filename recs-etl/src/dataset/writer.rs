@@ -49,15 +49,11 @@ pub async fn write_dataset(
 ) -> Result<DatasetMetadata> {
     config.validate()?;
     schema.validate()?;
-    refuse_existing(store).await?;
     let started = Instant::now();
     observer.on_event(&Event::Started { stage: STAGE, total: Some(input.total_rows), unit: "rows" });
     let origin = Origin::of(&mut input);
-    let mut publication = Publication::new(store.clone());
-    let mut feeder = Feeder::new(&mut publication, &input, schema, config, cancel)?;
-    let fed = feeder.feed_all(input, observer).await;
-    let written = feeder.finish(fed).await;
-    let (shards, span) = match written {
+    let mut publication = Publication::begin(store.clone(), METADATA_FILE).await?;
+    let (shards, span) = match write_shards(&mut publication, input, schema, config, observer, cancel).await {
         Ok(written) => written,
         Err(error) => {
             publication.abort().await;
@@ -65,17 +61,22 @@ pub async fn write_dataset(
         }
     };
     let metadata = origin.describe(schema, shards, span);
-    publication.commit(METADATA_FILE, Bytes::from(metadata.to_json()?)).await?;
+    publication.commit(Bytes::from(metadata.to_json()?)).await?;
     observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
     Ok(metadata)
 }
 
-async fn refuse_existing(store: &Store) -> Result<()> {
-    match store.size_bytes(METADATA_FILE).await {
-        Ok(_) => Err(recs_core::Error::AlreadyExists { path: store.show(METADATA_FILE) }.into()),
-        Err(recs_core::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+async fn write_shards(
+    publication: &mut Publication,
+    input: DatasetInput,
+    schema: &Schema,
+    config: &DatasetConfig,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<(Vec<ShardInfo>, Span)> {
+    let mut feeder = Feeder::new(publication, &input, schema, config, cancel)?;
+    let fed = feeder.feed_all(input, observer).await;
+    feeder.finish(fed).await
 }
 
 /// What a finished shard is.
@@ -226,7 +227,10 @@ impl Feeder {
         let mut result = fed;
         while !self.running.is_empty() {
             let joined = self.join_one().await;
-            result = result.and(joined);
+            result = match (result, joined) {
+                (Err(Error::Core(recs_core::Error::Worker { .. })), Err(cause)) => Err(cause),
+                (result, joined) => result.and(joined),
+            };
         }
         if let Some(cause) = self.job.take_failure() {
             return Err(cause);

@@ -4,7 +4,7 @@
 
 use super::fields::{Faults, Members};
 use crate::error::{Error, Result};
-use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request};
+use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request, TIMESTAMPS};
 use serde_json::Value;
 
 /// Longest text of a request.
@@ -13,9 +13,6 @@ pub const MAX_TEXT_BYTES: usize = 1024;
 pub const MAX_LIST: usize = 10_000;
 /// Largest `num_recommendations`.
 pub const MAX_RECOMMENDATIONS: i64 = 100;
-
-/// Years 1 to 9999. Milliseconds of our time lie beyond, so they are caught.
-const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// Reads the body of `/recommend`.
 ///

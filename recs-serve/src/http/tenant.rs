@@ -29,6 +29,10 @@ impl FromRequestParts<Served> for Admitted {
                 })?
             }
         };
+        // Whatever the gate says: a path names the tenant whose model answers.
+        if asked.is_some_and(|asked| asked != tenant) {
+            return Err(Problem::unknown_tenant());
+        }
         served.state.model(&tenant).map(Self).ok_or_else(Problem::unknown_tenant)
     }
 }

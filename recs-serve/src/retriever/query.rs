@@ -51,7 +51,7 @@ impl QueryEncoder {
         Ok(Self { encoder, neutral, customer, city, revenue, timestamp })
     }
 
-    /// True when the model has seen the customer.
+    /// True when the customer is in the vocabulary.
     pub(super) fn knows_customer(&self, id: &str) -> bool {
         self.knows(self.customer.as_ref(), id)
     }
@@ -66,17 +66,24 @@ impl QueryEncoder {
         self.encoder.vocabulary().lookup(&place.field).is_ok_and(|lookup| lookup.id(text) != 0)
     }
 
-    /// Appends one request; `now` stands in for a missing timestamp.
+    /// Appends one request: `customer` and `city` as the model is to see them; `now` stands in for a missing timestamp.
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) for a value that the encodings refuse.
-    pub(super) fn encode(&self, request: &Request, now: i64, columns: &mut TowerColumns) -> Result<()> {
+    pub(super) fn encode(
+        &self,
+        request: &Request,
+        customer: Option<&str>,
+        city: Option<&str>,
+        now: i64,
+        columns: &mut TowerColumns,
+    ) -> Result<()> {
         // Copied for its lifetime: the request's texts live shorter than the neutral ones.
         let mut row: Vec<Value<'_>> = self.neutral.clone();
-        if let Some(place) = &self.customer {
-            row[place.at] = Value::Text(&request.customer_id);
+        if let (Some(place), Some(customer)) = (&self.customer, customer) {
+            row[place.at] = Value::Text(customer);
         }
-        if let (Some(place), Some(city)) = (&self.city, &request.city) {
+        if let (Some(place), Some(city)) = (&self.city, city) {
             row[place.at] = Value::Text(city);
         }
         if let (Some(at), Some(revenue)) = (self.revenue, request.revenue) {

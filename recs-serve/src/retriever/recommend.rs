@@ -54,6 +54,18 @@ impl<'r> Plan<'r> {
     }
 }
 
+/// Who asks from where.
+struct Situation<'a> {
+    /// Place among the customers with training rows.
+    position: Option<usize>,
+    /// Whether the model was trained on them.
+    is_known: bool,
+    /// What the customer's field gets; None: as outside the vocabulary.
+    customer: Option<&'a str>,
+    /// What the city's field gets; None: as outside the vocabulary.
+    city: Option<&'a str>,
+}
+
 impl Retriever {
     /// Answers one request, on the calling thread.
     ///
@@ -115,10 +127,10 @@ impl Retriever {
     }
 
     fn plan(&self, request: &Request) -> Plan<'_> {
-        let position = self.customers.position(&request.customer_id);
+        let Situation { position, is_known, city, .. } = self.situation(request);
         let (bought, counts) = position.map_or((&[][..], &[][..]), |p| self.customers.purchases(p));
-        let knows_city = request.city.as_deref().is_some_and(|city| self.encoder.knows_city(city));
-        let by_model = match (self.encoder.knows_customer(&request.customer_id), knows_city) {
+        let knows_city = city.is_some_and(|city| self.encoder.knows_city(city));
+        let by_model = match (is_known, knows_city) {
             (true, _) => Some(Reason::Model),
             (false, true) => Some(Reason::FeaturesOnly),
             (false, false) => None,
@@ -126,6 +138,23 @@ impl Retriever {
         let own = position.and_then(|p| self.fallback.segment(&self.customers.segment[p]));
         let segment = own.or_else(|| self.fallback.segment(request.city.as_deref()?));
         Plan { rules: Rules::new(&self.catalogue, request, bought), bought, counts, segment, by_model }
+    }
+
+    /// The request as the model is to see it. A customer of the vocabulary without a training row (the vocabulary holds
+    /// those of the test too) is unknown: their embedding was never trained. Without a city theirs is where they bought
+    /// most.
+    fn situation<'a>(&'a self, request: &'a Request) -> Situation<'a> {
+        let id = request.customer_id.as_str();
+        let position = self.customers.position(id);
+        let has_id = self.encoder.knows_customer(id);
+        let is_known = has_id && (position.is_some() || self.customers.is_empty());
+        let home = || position.map(|p| self.customers.segment[p].as_str());
+        Situation {
+            position,
+            is_known,
+            customer: (is_known || !has_id).then_some(id),
+            city: request.city.as_deref().or_else(home),
+        }
     }
 
     /// Query embeddings, already divided by the temperature.
@@ -136,7 +165,10 @@ impl Retriever {
         let now = self.host.clock.unix_seconds();
         let encode = |requests: &[&Request]| {
             let mut columns = TowerColumns::default();
-            requests.iter().try_for_each(|r| self.encoder.encode(r, now, &mut columns))?;
+            for &request in requests {
+                let asked = self.situation(request);
+                self.encoder.encode(request, asked.customer, asked.city, now, &mut columns)?;
+            }
             Ok(columns)
         };
         let columns = if requests.len() <= ENCODE_ROWS {

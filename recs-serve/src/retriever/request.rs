@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Fault, Result};
 
+/// Years 1 to 9999. Milliseconds of our time lie beyond, so they are caught.
+pub(crate) const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 /// Recommendations asked for when a request does not say.
 pub const DEFAULT_K: usize = 100;
 /// Most requests of one batch.
@@ -80,6 +83,12 @@ impl Request {
             |field: &str, detail: String| faults.push(Fault::new(format!("{at}/{field}"), detail));
         if let Some(revenue) = self.revenue.filter(|r| !(r.is_finite() && *r >= 0.0)) {
             refuse("revenue", format!("is {revenue}, must be finite and not negative"));
+        }
+        if let Some(seconds) = self.timestamp.filter(|t| !TIMESTAMPS.contains(t)) {
+            let detail = format!(
+                "is {seconds}, must be Unix seconds of the years 1 to 9999; milliseconds are divided by 1000"
+            );
+            refuse("timestamp", detail);
         }
         if self.k == 0 {
             refuse("k", "is 0, must be at least 1".into());

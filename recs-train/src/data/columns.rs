@@ -2,9 +2,9 @@
 
 use recs_core::Result;
 use recs_core::dataset::Dataset;
-use recs_core::model::{FeatureEncoder, TowerColumns};
+use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns};
 use recs_core::observe::{CancelToken, Event, Observer};
-use recs_core::schema::{Role, Schema, Value};
+use recs_core::schema::{Encoding, Role, Schema, Tower, Value};
 use recs_core::vocab::Vocabulary;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -176,6 +176,27 @@ impl TrainData {
     /// The candidate tower's columns of the catalogue, in catalogue order.
     pub fn catalogue_columns(&self) -> TowerColumns {
         select(&self.candidates, self.catalogue.candidate.iter().map(|&c| c as usize))
+    }
+
+    /// Refuses a model that reads other columns than these.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config).
+    pub fn check(&self, model: &ModelConfig) -> crate::Result<()> {
+        for (tower, columns) in [(Tower::Query, &self.query), (Tower::Candidate, &self.candidates)] {
+            let encodings = model.schema.encodings(tower);
+            let tables = encodings.iter().filter(|e| e.has_table()).count();
+            let numbers: usize = encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum();
+            if (columns.ids.len(), columns.numbers.len()) != (columns.rows * tables, columns.rows * numbers) {
+                let reason = format!(
+                    "its {} tower reads {tables} ids and {numbers} numbers a row, the data was encoded for another \
+                     schema; load it with the model's (TrainConfig::model)",
+                    tower.name()
+                );
+                return Err(crate::Error::config("model", reason));
+            }
+        }
+        Ok(())
     }
 
     /// The query tower's columns of some rows.

@@ -1,17 +1,18 @@
 //! A trained model -> what serving needs.
 
-use super::evaluate::Evaluator;
-use super::fit::Fitted;
+use super::evaluate::{Evaluation, Evaluator};
+use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
-use crate::data::TrainData;
+use crate::data::{NO_PRODUCT, Split, SplitKind, TrainData};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
     Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
 };
+use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::{Role, Schema};
 use recs_core::vocab::Vocabulary;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const DAY_SECONDS: i64 = 86_400;
@@ -29,10 +30,7 @@ impl Fitted {
         } else {
             self.split.before_test()
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.config.threads)
-            .build()
-            .map_err(|source| Error::Threads { threads: self.config.threads, source })?;
+        let pool = pool(self.config.threads)?;
         let vectors = Evaluator::new(&self.data, &self.model, &self.weights, &pool)?.catalogue().clone();
         let catalogue = &self.data.catalogue;
         let text = |role: Role, ids: &[u32]| texts(&self.vocabulary, schema, role, ids);
@@ -84,6 +82,46 @@ impl Fitted {
             "examples_per_s": self.examples_per_s(), "seconds": self.seconds,
         })
     }
+}
+
+/// Judges a published model, and popularity beside it, on the test rows of a dataset: against the model's own catalogue,
+/// as serving does; a product that is not in it is a miss. Popularity is that of the model's training rows. `data` was
+/// encoded with the model's schema and vocabulary; `threads` 0 = all cores.
+///
+/// # Errors
+/// [`Error::Data`] for an empty split, [`Error::Config`] for data of another schema, [`Error::Threads`],
+/// [`recs_core::Error::Cancelled`].
+pub fn evaluate_artifact(
+    artifact: &ModelArtifact,
+    data: &TrainData,
+    split: SplitKind,
+    threads: usize,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<(Evaluation, Evaluation)> {
+    data.check(&artifact.config)?;
+    let trained_with = artifact.metadata.hyperparameters.get("split");
+    let trained_with: Option<SplitKind> = trained_with.and_then(|s| serde_json::from_value(s.clone()).ok());
+    if let Some(trained) = trained_with.filter(|&t| t != split) {
+        let message = format!(
+            "the model was trained with split \"{}\": it has seen purchases that split \"{}\" tests, so these results \
+             are too good",
+            trained.name(),
+            split.name()
+        );
+        observer.on_event(&Event::Warning { stage: "evaluate", message });
+    }
+    let rows = Split::new(data, split)?.test;
+    let ids = texts(&artifact.vocabulary, &artifact.config.schema, Role::Product, &data.catalogue.ids)?;
+    let places: HashMap<&str, u32> = artifact.candidates.ids.iter().map(String::as_str).zip(0..).collect();
+    let places: Vec<u32> =
+        ids.iter().map(|id| places.get(id.as_str()).copied().unwrap_or(NO_PRODUCT)).collect();
+    let product: Vec<u32> =
+        data.product.iter().map(|&p| places.get(p as usize).copied().unwrap_or(NO_PRODUCT)).collect();
+    let popularity = Popularity::of_counts(artifact.candidates.popularity.clone()).evaluate(&product, &rows);
+    let pool = pool(threads)?;
+    let evaluator = Evaluator::of_artifact(data, artifact, product, &pool)?;
+    Ok((judge(&evaluator, &rows, observer, cancel)?, Evaluation::new(popularity, None, 0.0)))
 }
 
 /// Texts of vocabulary ids of the field with `role`; empty text for id 0 and for a role that no field has.

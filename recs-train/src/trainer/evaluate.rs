@@ -6,14 +6,16 @@ use crate::error::Result;
 use ndarray::{Array2, s};
 use rayon::ThreadPool;
 use rayon::prelude::*;
+use recs_core::artifact::ModelArtifact;
 use recs_core::kernel::{TopK, gemm};
 use recs_core::metrics::{ListStats, RankSums, count_at_least};
 use recs_core::model::{ModelConfig, TowerModel, Weights};
 use recs_core::observe::CancelToken;
 use recs_core::schema::Tower;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 const QUERY_BLOCK: usize = 128;
@@ -71,23 +73,19 @@ impl Evaluation {
     }
 }
 
-/// Scores rows against the whole catalogue.
+/// Scores rows against a whole catalogue.
 #[derive(Debug)]
 pub struct Evaluator<'a> {
     data: &'a TrainData,
+    /// Position of each row's product in the catalogue, or [`NO_PRODUCT`].
+    product: Cow<'a, [u32]>,
     query: TowerModel,
     catalogue: Array2<f32>,
     pool: &'a ThreadPool,
 }
 
-#[derive(Clone)]
-struct Sums {
-    ranks: RankSums,
-    lists: ListStats,
-}
-
 impl<'a> Evaluator<'a> {
-    /// Embeds the catalogue.
+    /// Embeds the catalogue of the data.
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
@@ -100,7 +98,22 @@ impl<'a> Evaluator<'a> {
         let query = TowerModel::new(model, Tower::Query, Arc::clone(&weights.query))?;
         let candidate = TowerModel::new(model, Tower::Candidate, Arc::clone(&weights.candidate))?;
         let catalogue = pool.install(|| candidate.embed(&data.catalogue_columns()))?;
-        Ok(Self { data, query, catalogue, pool })
+        Ok(Self { data, product: Cow::Borrowed(&data.product), query, catalogue, pool })
+    }
+
+    /// Takes the catalogue of a published model, as serving does; `product` gives each row's place in it.
+    ///
+    /// # Errors
+    /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
+    pub(super) fn of_artifact(
+        data: &'a TrainData,
+        artifact: &ModelArtifact,
+        product: Vec<u32>,
+        pool: &'a ThreadPool,
+    ) -> Result<Self> {
+        let query = TowerModel::new(&artifact.config, Tower::Query, Arc::clone(&artifact.weights.query))?;
+        let catalogue = artifact.candidates.vectors.clone();
+        Ok(Self { data, product: Cow::Owned(product), query, catalogue, pool })
     }
 
     /// Embeddings of the catalogue. `[products, dim]`
@@ -119,25 +132,36 @@ impl<'a> Evaluator<'a> {
         for &row in rows {
             last_row.insert(self.data.customer[row as usize], row);
         }
+        let empty = || Mutex::new(ListStats::new(self.catalogue.nrows()));
+        let lists: Vec<_> = (0..self.pool.current_num_threads()).map(|_| empty()).collect();
         let block = |rows: &[u32]| {
             cancel.check()?;
-            self.block(rows, |row| last_row.get(&self.data.customer[row as usize]) == Some(&row))
+            let own = &lists[rayon::current_thread_index().unwrap_or(0) % lists.len()];
+            self.block(rows, |row| last_row.get(&self.data.customer[row as usize]) == Some(&row), own)
         };
-        let parts: Vec<Sums> =
+        // Sums of fractions are added in the order of the rows; counts, which are long, in any.
+        let parts: Vec<RankSums> =
             self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
-        let mut sums = Sums { ranks: RankSums::default(), lists: ListStats::new(self.catalogue.nrows()) };
-        for part in &parts {
-            sums.ranks.merge(&part.ranks);
-            sums.lists.merge(&part.lists);
+        let mut ranks = RankSums::default();
+        parts.iter().for_each(|part| ranks.merge(part));
+        let mut all = ListStats::new(self.catalogue.nrows());
+        for part in &lists {
+            all.merge(&part.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        Ok(Evaluation::new(sums.ranks, Some(&sums.lists), started.elapsed().as_secs_f64()))
+        Ok(Evaluation::new(ranks, Some(&all), started.elapsed().as_secs_f64()))
     }
 
-    fn block(&self, rows: &[u32], wants_list: impl Fn(u32) -> bool) -> Result<Sums> {
+    /// Ranks of some rows; their customers' lists go to `stats`.
+    fn block(
+        &self,
+        rows: &[u32],
+        wants_list: impl Fn(u32) -> bool,
+        stats: &Mutex<ListStats>,
+    ) -> Result<RankSums> {
         let queries = self.query.embed(&self.data.query_columns(rows))?;
         let products = self.catalogue.nrows();
         let mut scores = Array2::zeros((rows.len(), products.min(CANDIDATE_BLOCK)));
-        let target = |i: usize| self.data.product[rows[i] as usize];
+        let target = |i: usize| self.product[rows[i] as usize];
         // First the targets' own scores, then how many are at least as high: both from the same product, so that a
         // target always ties with itself.
         let mut own = vec![f32::NAN; rows.len()];
@@ -168,14 +192,15 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let mut sums = Sums { ranks: RankSums::default(), lists: ListStats::new(products) };
+        let mut ranks = RankSums::default();
         for (i, before) in before.iter().enumerate() {
-            sums.ranks.push((target(i) != NO_PRODUCT).then(|| before - 1));
+            ranks.push((target(i) != NO_PRODUCT).then(|| before - 1));
         }
+        let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         for list in lists.iter_mut().flatten() {
-            sums.lists.push(list.take_sorted().iter().map(|hit| hit.index));
+            stats.push(list.take_sorted().iter().map(|hit| hit.index));
         }
-        Ok(sums)
+        Ok(ranks)
     }
 
     /// Scores of a block of candidates; gives the block's first candidate.

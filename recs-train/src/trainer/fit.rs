@@ -57,7 +57,7 @@ impl Trainer {
     /// A trainer over data that was encoded with `model.schema` (see [`TrainConfig::model`]).
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Threads`].
+    /// [`Error::Config`], also for data of another schema; [`Error::Threads`].
     pub fn new(
         data: Arc<TrainData>,
         model: ModelConfig,
@@ -66,16 +66,9 @@ impl Trainer {
     ) -> Result<Self> {
         config.validate()?;
         model.validate()?;
-        let threads = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("recs-train-{i}"))
-            .build()
-            .map_err(|source| Error::Threads { threads, source })?;
-        Ok(Self { data, model, vocabulary, config, pool: Arc::new(pool) })
+        data.check(&model)?;
+        let pool = Arc::new(pool(config.threads)?);
+        Ok(Self { data, model, vocabulary, config, pool })
     }
 
     /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
@@ -107,7 +100,7 @@ impl Trainer {
         };
         let trained_on = if chooses && second.is_none() { &split.train } else { &known };
         let baseline = Instant::now();
-        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data, &split.test);
+        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
         let Ran { weights, history: refit_history, best_epochs } = match second {
             Some(second) => second,
@@ -141,20 +134,42 @@ impl Trainer {
         observer: &dyn Observer,
         cancel: &CancelToken,
     ) -> Result<Evaluation> {
-        const STAGE: &str = "evaluate";
-        observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
-        let evaluation =
-            Evaluator::new(&self.data, &self.model, weights, &self.pool)?.evaluate(rows, cancel)?;
-        observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
-        if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
-            let message = format!(
-                "customers get nearly the same list (personalisation rate {rate:.3}): train longer, lower the \
-                 learning rate, or check that customer_id varies"
-            );
-            observer.on_event(&Event::Warning { stage: STAGE, message });
-        }
-        Ok(evaluation)
+        judge(&Evaluator::new(&self.data, &self.model, weights, &self.pool)?, rows, observer, cancel)
     }
+}
+
+/// Threads of our own; 0 = all cores.
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("recs-train-{i}"))
+        .build()
+        .map_err(|source| Error::Threads { threads, source })
+}
+
+/// Evaluates, and warns when everybody gets the same list.
+pub(super) fn judge(
+    evaluator: &Evaluator<'_>,
+    rows: &[u32],
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Evaluation> {
+    const STAGE: &str = "evaluate";
+    observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
+    let evaluation = evaluator.evaluate(rows, cancel)?;
+    observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
+    if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
+        let message = format!(
+            "customers get nearly the same list (personalisation rate {rate:.3}): train longer, lower the learning \
+             rate, or check that customer_id varies"
+        );
+        observer.on_event(&Event::Warning { stage: STAGE, message });
+    }
+    Ok(evaluation)
 }
 
 /// At most `n` rows, evenly spread; all for 0.

@@ -5,7 +5,26 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use recs_core::hash::fingerprint64;
 use recs_core::model::{ModelConfig, Weights};
+use recs_core::schema::{Encoding, Tower};
 use recs_core::vocab::Vocabulary;
+use std::sync::Arc;
+
+/// Sets the rows of values outside the vocabulary to zero. No training row has such a value, so whatever stands there
+/// stays; zero says nothing, where random numbers would say something false.
+pub(super) fn silence_unknown(model: &ModelConfig, weights: &mut Weights) {
+    for tower in [Tower::Query, Tower::Candidate] {
+        let tables = match tower {
+            Tower::Query => &mut Arc::make_mut(&mut weights.query).embeddings,
+            Tower::Candidate => &mut Arc::make_mut(&mut weights.candidate).embeddings,
+        };
+        let encodings = model.schema.encodings(tower).iter().filter(|e| e.has_table());
+        for (encoding, table) in encodings.zip(tables) {
+            if matches!(encoding, Encoding::Embedding { .. }) && table.nrows() > 0 {
+                table.row_mut(0).fill(0.0);
+            }
+        }
+    }
+}
 
 /// Embeddings uniform in ± `embedding_init`, kernels Glorot uniform (<https://proceedings.mlr.press/v9/glorot10a.html>),
 /// biases zero, as Keras does. Each tensor has a stream of its own, by seed and name.

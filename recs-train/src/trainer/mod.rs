@@ -16,6 +16,7 @@ mod init;
 mod popularity;
 mod run;
 
+pub use artifact::evaluate_artifact;
 pub use evaluate::{Evaluation, Evaluator};
 pub use fit::{Fitted, Trainer};
 pub use init::initial_weights;

@@ -21,6 +21,11 @@ impl Popularity {
                 *count += 1;
             }
         }
+        Self::of_counts(counts)
+    }
+
+    /// From the rows of each product.
+    pub fn of_counts(counts: Vec<u64>) -> Self {
         let mut order: Vec<u32> = (0..counts.len() as u32).collect();
         order.sort_by_key(|&p| std::cmp::Reverse(counts[p as usize]));
         let mut ranks = vec![0; counts.len()];
@@ -30,11 +35,11 @@ impl Popularity {
         Self { counts, ranks }
     }
 
-    /// Ranks of the products of `rows`.
-    pub fn evaluate(&self, data: &TrainData, rows: &[u32]) -> RankSums {
+    /// Ranks of the products of `rows`; `product` gives each row's place in the catalogue.
+    pub fn evaluate(&self, product: &[u32], rows: &[u32]) -> RankSums {
         let mut sums = RankSums::default();
         for &row in rows {
-            let product = data.product[row as usize];
+            let product = product[row as usize];
             sums.push((product != NO_PRODUCT).then(|| self.ranks[product as usize]));
         }
         sums

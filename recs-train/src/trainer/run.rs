@@ -1,10 +1,10 @@
 //! Epochs over a set of rows.
 
 use super::evaluate::Evaluator;
-use super::init::initial_weights;
+use super::init::{initial_weights, silence_unknown};
 use super::popularity::Popularity;
 use crate::backend::{Backend, CpuBackend, StepLoss};
-use crate::config::TrainConfig;
+use crate::config::{Preset, TrainConfig};
 use crate::data::{Shuffle, TrainData};
 use crate::error::{Error, Result};
 use crate::schedule::{Plateau, warm_up};
@@ -65,7 +65,10 @@ impl Job<'_> {
     /// Trains from the seed's starting weights on `rows`.
     pub(super) fn run(&self, rows: &[u32], rates: &Rates<'_>) -> Result<Ran> {
         let config = self.config;
-        let weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
+        let mut weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
+        if config.preset == Preset::Recommended {
+            silence_unknown(self.model, &mut weights);
+        }
         let log_q = Popularity::fit(self.data, rows).log_q();
         let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
         let mut backend = CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)?;
@@ -97,7 +100,8 @@ impl Job<'_> {
             }
             state.finish(stats);
             let waited = best.as_ref().map_or(0, |(_, at, _)| epoch + 1 - at);
-            if config.early_stopping.is_some_and(|stop| waited >= stop.patience) {
+            let validates = matches!(rates, Rates::Validated(_));
+            if validates && config.early_stopping.is_some_and(|stop| waited >= stop.patience) {
                 break;
             }
         }

@@ -5,6 +5,7 @@ use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
+use recs_train::trainer::evaluate_artifact;
 use recs_train::{Error, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
@@ -43,6 +44,51 @@ async fn learns_what_popularity_cannot_know() {
         assert!(fitted.test.personalisation.unwrap() > 0.3);
         assert_eq!(fitted.test.rows, fitted.split.test.len() as u64);
     }
+}
+
+/// A model is judged against its own catalogue, whatever the dataset holds.
+#[tokio::test]
+async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
+    let rows = groups(60, 800, 40);
+    let mut config = small(TrainConfig::recommended());
+    config.epochs = 3;
+    let trainer = trainer(&rows, config.clone()).await;
+    let fitted = trainer.fit(&Silent, &CancelToken::new()).unwrap();
+    let (expected, popular) = (fitted.test.clone(), fitted.popularity.clone());
+    let artifact = fitted.into_artifact("v1").unwrap();
+    let judge = async |rows: &[Purchase], split| {
+        let dataset = dataset(rows, 3).await;
+        let data = load(&dataset, &artifact.config.schema, &artifact.vocabulary).await;
+        let events = Collect::default();
+        let judged = evaluate_artifact(&artifact, &data, split, 2, &events, &CancelToken::new()).unwrap();
+        let warned = events.events().iter().any(|e| matches!(e, Event::Warning { .. }));
+        (judged, warned)
+    };
+    let ((test, popularity), warned) = judge(&rows, SplitKind::Time).await;
+    assert_eq!(
+        (test.ranks, test.coverage, test.personalisation),
+        (expected.ranks, expected.coverage, expected.personalisation)
+    );
+    assert_eq!((popularity.ranks, warned), (popular.ranks, false));
+    // Purchases of a hundred products only: a hundred places would be enough for all of them.
+    let few: Vec<Purchase> = rows.iter().filter(|r| r.product % 8 == 0).cloned().collect();
+    let ((test, _), warned) = judge(&few, SplitKind::Random).await;
+    assert!(test.rows > 0 && test.recall_at_100.unwrap() < 0.95, "{test:?}");
+    assert!(warned, "it was trained with the other split");
+}
+
+#[tokio::test]
+async fn data_of_another_schema_is_refused() {
+    let dataset = dataset(&groups(20, 40, 25), 3).await;
+    let (schema, config, cancel) = (Schema::retail(), TrainConfig::recommended(), CancelToken::new());
+    let sizes = VocabularyConfig::default();
+    let vocabulary =
+        Vocabulary::build(&dataset, &schema, &sizes, 2, Arc::new(Silent), &cancel).await.unwrap();
+    let vocabulary = Arc::new(vocabulary);
+    let data = load(&dataset, &schema, &vocabulary).await;
+    let model = config.model(&schema).unwrap();
+    let error = Trainer::new(data, model, vocabulary, config).unwrap_err();
+    assert!(error.to_string().contains("encoded for another schema"), "{error}");
 }
 
 #[tokio::test]

@@ -4,10 +4,9 @@ use super::{Context, train};
 use crate::args::EvaluateArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
-use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::Popularity;
-use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
-use std::sync::Arc;
+use recs_train::TrainData;
+use recs_train::data::SplitKind;
+use recs_train::trainer::evaluate_artifact;
 
 pub(super) async fn run(context: &Context, args: &EvaluateArgs) -> Result<Report> {
     let artifact = context.model(&args.model).await?;
@@ -17,18 +16,12 @@ pub(super) async fn run(context: &Context, args: &EvaluateArgs) -> Result<Report
         args.split.or_else(|| serde_json::from_value(trained_with).ok()).unwrap_or_default();
     let (observer, parallelism) = (context.observer.clone(), context.parallelism());
     let (schema, vocabulary) = (&artifact.config.schema, artifact.vocabulary.clone());
-    let loading =
-        TrainData::load(&dataset, schema, vocabulary.clone(), parallelism, observer, &context.cancel);
-    let data = Arc::new(loading.await?);
-    let trainer =
-        Trainer::new(data.clone(), artifact.config.clone(), vocabulary, TrainConfig::recommended())?;
-    let (observer, cancel, weights) =
-        (context.observer.clone(), context.cancel.clone(), artifact.weights.clone());
-    let scoring = tokio::task::spawn_blocking(move || -> Result<(Evaluation, Evaluation)> {
-        let rows = Split::new(&data, split)?;
-        let popularity = Popularity::fit(&data, &rows.before_test()).evaluate(&data, &rows.test);
-        let test = trainer.evaluate(&weights, &rows.test, &*observer, &cancel)?;
-        Ok((test, Evaluation::new(popularity, None, 0.0)))
+    let loading = TrainData::load(&dataset, schema, vocabulary, parallelism, observer, &context.cancel);
+    let data = loading.await?;
+    let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
+    let model = artifact.clone();
+    let scoring = tokio::task::spawn_blocking(move || {
+        evaluate_artifact(&model, &data, split, 0, &*observer, &cancel).map_err(Error::from)
     });
     let (test, popularity) = scoring.await.map_err(|_| Error::Worker { doing: "evaluating" })??;
     let version = &artifact.metadata.model_version;

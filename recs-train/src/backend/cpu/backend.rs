@@ -38,10 +38,11 @@ struct Forward {
 }
 
 impl CpuBackend {
-    /// A backend that starts from `weights`; `log_q` holds the log of each catalogue product's sampling probability.
+    /// A backend that starts from `weights`; `log_q` holds the log of each catalogue product's sampling probability,
+    /// and may be empty for a loss without that correction.
     ///
     /// # Errors
-    /// [`Error::Core`] when the weights do not fit the model.
+    /// [`Error::Core`] when the weights do not fit the model, [`Error::Config`] when data or `log_q` do not.
     pub fn new(
         data: Arc<TrainData>,
         model: ModelConfig,
@@ -50,8 +51,14 @@ impl CpuBackend {
         log_q: Vec<f32>,
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
-        for tower in [Tower::Query, Tower::Candidate] {
-            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?;
+        data.check(&model)?;
+        for (tower, columns) in [(Tower::Query, &data.query), (Tower::Candidate, &data.candidates)] {
+            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(columns)?;
+        }
+        if config.loss.log_q && log_q.len() != data.catalogue.len() {
+            let reason =
+                format!("has {} numbers, the catalogue {} products", log_q.len(), data.catalogue.len());
+            return Err(Error::config("log_q", reason));
         }
         let update = Update::new(config.optimiser, config.clip, &weights);
         let losses = vec![InBatchSoftmax::new(config.loss); pool.current_num_threads()];
