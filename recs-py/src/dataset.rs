@@ -9,7 +9,7 @@ use crate::runtime::{self, Context};
 use crate::shards::Loaded;
 use pyo3::prelude::*;
 use recs_core::schema::Role;
-use recs_core::store::Store;
+use recs_core::store::{Store, env_options};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -207,8 +207,6 @@ impl Dataset {
     }
 }
 
-const NO_OPTIONS: [(&str, &str); 0] = [];
-
 /// A path as the text that a store is opened by.
 pub(crate) fn url(path: &Bound<'_, PyAny>) -> Result<String> {
     Ok(path.py().import("os")?.call_method1("fspath", (path,))?.extract()?)
@@ -220,10 +218,10 @@ pub(crate) fn existing_store(path: &Bound<'_, PyAny>) -> Result<Store> {
     if !url.contains("://") && !Path::new(&url).is_dir() {
         return Err(recs_core::Error::NotFound { path: url }.into());
     }
-    Ok(Store::open(&url, NO_OPTIONS)?)
+    Ok(Store::open(&url, env_options())?)
 }
 
 /// Opens a store, making its folder when it is missing.
 pub(crate) fn store(path: &Bound<'_, PyAny>) -> Result<Store> {
-    Ok(Store::open(&url(path)?, NO_OPTIONS)?)
+    Ok(Store::open(&url(path)?, env_options())?)
 }

@@ -194,7 +194,7 @@ def test_the_reference_preset_and_the_random_split(dataset: recs.Dataset) -> Non
     model = recs.TwoTower("reference", epochs=2, batch=128, threads=1).fit(dataset, show_progress=False)
     assert model.metrics is not None
     assert (model.metrics.split, model.metrics.rows) == ("random", 180)
-    with pytest.warns(recs.RecsWarning, match='trained with split="random"'):
+    with pytest.warns(recs.RecsWarning, match='trained with split "random"'):
         model.evaluate(dataset, "time")
 
 
@@ -260,3 +260,27 @@ def test_errors_before_and_during_fit(dataset: recs.Dataset) -> None:
         model.fit(short, show_progress=False)
     with pytest.raises(recs.TrainError, match="diverged"):
         recs.TwoTower("reference", epochs=3, learning_rate=1e30, clip={"kind": "none"}).fit(dataset, show_progress=False)
+
+
+def test_ids_that_the_type_of_the_dataset_has_no_place_for() -> None:
+    frame = pd.DataFrame(groups(customers=8, products=12, days=20))
+    numbers = frame.assign(who=frame["who"].str.removeprefix("c").astype("int64"))
+    model = recs.TwoTower(epochs=1).fit(recs.Dataset.from_events(numbers, **ROLES), show_progress=False)
+    assert model.recommend([1], k=1)["customer"].dtype == "int64"
+    assert list(model.recommend(["nobody"], k=1)["customer"]) == ["nobody"]
+    categories = frame.assign(who=frame["who"].astype("category"))
+    model = recs.TwoTower(epochs=1).fit(recs.Dataset.from_events(categories, **ROLES), show_progress=False)
+    assert model.recommend(["c1"], k=1)["customer"].dtype == categories["who"].dtype
+    assert list(model.recommend(["c1", "nobody"], k=1)["customer"]) == ["c1", "nobody"]
+
+
+def test_times_of_every_library_are_the_same_seconds(model: recs.TwoTower) -> None:
+    expected = model.recommend(["c1"], k=5, timestamp=[FIRST])
+    when = pd.Series(pd.to_datetime([FIRST], unit="s"))
+    for timestamp in (when, when.to_numpy(), when.to_list(), pl.Series(when.to_list()), pa.array(when)):
+        assert model.recommend(["c1"], k=5, timestamp=timestamp) == expected
+    for missing in ([None], [pd.NaT], pd.Series([pd.NaT])):
+        with pytest.raises(recs.DataError, match="column `timestamp`, row 0 .*is null"):
+            model.recommend(["c1"], timestamp=missing)
+    with pytest.raises(recs.DataError, match="milliseconds"):
+        model.recommend(["c1"], timestamp=[FIRST * 1000])

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use recs_core::schema::{DType, Role, Schema};
-use recs_core::store::{Store, TenantRoot};
+use recs_core::store::{Store, TenantRoot, env_options};
 use recs_core::tenant::TenantId;
 use recs_core::vocab::VocabularyConfig;
 use recs_etl::dataset::DatasetConfig;
@@ -29,7 +29,8 @@ pub(crate) struct Config {
     /// Folder or URL of the store; a folder is relative to the configuration file.
     #[serde(default = "default_store")]
     pub(crate) store: String,
-    /// Options of a cloud store, by object_store's names.
+    /// Options of a cloud store, by object_store's names; those of the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`)
+    /// need not be here.
     #[serde(default)]
     pub(crate) store_options: BTreeMap<String, String>,
     /// Where the tables come from.
@@ -181,7 +182,8 @@ impl Config {
         } else {
             self.path(Path::new(&self.store)).to_string_lossy().into_owned()
         };
-        Ok(Store::open(&url, self.store_options.clone())?.tenant(&self.tenant)?)
+        let options = env_options().chain(self.store_options.clone());
+        Ok(Store::open(&url, options)?.tenant(&self.tenant)?)
     }
 
     /// A path of the configuration, relative to its file.

@@ -23,3 +23,4 @@ pub use layout::TenantRoot;
 pub use numbered::NumberedLog;
 pub use object::Store;
 pub use publish::Publication;
+pub use url::env_options;

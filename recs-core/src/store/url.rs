@@ -64,3 +64,13 @@ impl Store {
         Self::new(Arc::new(InMemory::new()), "memory://")
     }
 }
+
+/// Options of cloud stores among the variables of the environment: those that begin with `AWS_`, `GOOGLE_` or `AZURE_`, in
+/// lower case, as [`Store::open`] takes them. For hosts that keep credentials there; the library never looks by itself.
+pub fn env_options() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?.to_ascii_lowercase();
+        let is_ours = ["aws_", "google_", "azure_"].iter().any(|prefix| name.starts_with(prefix));
+        Some((is_ours.then_some(name)?, value.into_string().ok()?))
+    })
+}
