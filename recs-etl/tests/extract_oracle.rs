@@ -1,8 +1,8 @@
 //! The extraction against a naive one in plain Rust, on small random logs full of ties, duplicates and edges.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Float64Array, Int64Array, LargeStringArray,
-    RecordBatch, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, Date32Array, Date64Array, Decimal128Array, Float64Array, Int64Array,
+    LargeStringArray, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Float32Type, Int64Type};
 use futures::TryStreamExt;
@@ -83,7 +83,7 @@ fn config() -> impl Strategy<Value = ExtractConfig> {
 fn case() -> impl Strategy<Value = Case> {
     let log = proptest::collection::vec(purchase(), 0..80);
     let products = proptest::collection::vec(listed(), 0..20);
-    (log, products, any::<bool>(), 0u8..3, 0u8..5, config()).prop_map(
+    (log, products, any::<bool>(), 0u8..3, 0u8..6, config()).prop_map(
         |(log, products, text_products, value_type, time_type, config)| Case {
             log,
             products,
@@ -122,6 +122,8 @@ impl Case {
             1 => Arc::new(TimestampNanosecondArray::from_iter_values(seconds().map(|s| s * 1_000_000_000))),
             2 => Arc::new(Date32Array::from_iter_values(log.iter().map(|p| p.day))),
             3 => Arc::new(seconds().collect::<Int64Array>()),
+            // Milliseconds, which may hold a time of day.
+            4 => Arc::new(Date64Array::from_iter_values(seconds().map(|s| s * 1000))),
             _ => Arc::new(
                 TimestampMicrosecondArray::from_iter_values(seconds().map(|s| s * 1_000_000))
                     .with_timezone("+00:00"),

@@ -60,11 +60,8 @@ impl ExtractPlan {
         let plain =
             NANOSECOND_DAYS.contains(&first.epoch_days()) && NANOSECOND_DAYS.contains(&after.epoch_days());
         match self.columns.when {
-            When::Date if plain =>
             // Below the day after: a 64-bit date may hold a time of day.
-            {
-                format!("stamp >= DATE '{first}' AND stamp < DATE '{after}'")
-            }
+            When::Date if plain => format!("stamp >= DATE '{first}' AND stamp < DATE '{after}'"),
             When::Local if plain => {
                 format!("stamp >= TIMESTAMP '{first} 00:00:00' AND stamp < TIMESTAMP '{after} 00:00:00'")
             }

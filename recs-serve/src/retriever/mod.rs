@@ -30,6 +30,7 @@ mod rules;
 mod similar;
 
 pub use answer::{Ignored, IgnoredValue, Item, Parts, Reason, Recommendations, Shortfall};
+#[cfg(feature = "http")]
 pub(crate) use request::TIMESTAMPS;
 pub use request::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request};
 pub use similar::Similar;
