@@ -2,7 +2,8 @@
 
 use super::formats::{read_all, write_parquet};
 use arrow::array::{
-    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
@@ -182,13 +183,17 @@ async fn sqlite_orders_tables_of_every_kind_and_refuses_other_files() {
 
 /// A log of three purchases with one value changed.
 fn log(customer: Option<&str>, value: f64, times: i64) -> Tables {
+    log_of(customer, Arc::new(Float64Array::from(vec![value, 1.0, 1.0])), times)
+}
+
+fn log_of(customer: Option<&str>, values: ArrayRef, times: i64) -> Tables {
     let customers: StringArray = vec![customer, Some("b"), Some("b")].into();
     let at = TimestampMicrosecondArray::from(vec![times * 86_400_000_000; 3]);
     let rows = RecordBatch::try_from_iter_with_nullable([
         ("customer_id", Arc::new(customers) as ArrayRef, true),
         ("product_id", Arc::new(Int64Array::from(vec![1, 2, 3])), true),
         ("city", Arc::new(StringArray::from(vec!["x", "x", "y"])), true),
-        ("value", Arc::new(Float64Array::from(vec![value, 1.0, 1.0])), true),
+        ("value", values, true),
         ("timestamp", Arc::new(at), true),
     ])
     .unwrap();
@@ -240,6 +245,13 @@ async fn numbers_that_are_no_money_are_refused() {
         assert!(matches!(&error, Error::NotFinite { column, rows: 1, .. } if column == "value"), "{error:?}");
     }
     assert_eq!(run(&log(Some("a"), -5.0, 17_000), &config()).await.unwrap(), 2, "returns are left out");
+    // Two of them would leave the 38 digits of their sum.
+    let huge = 9 * 10i128.pow(37);
+    let values = Decimal128Array::from(vec![huge, huge, 100]).with_precision_and_scale(38, 2).unwrap();
+    let error = run(&log_of(Some("a"), Arc::new(values), 17_000), &config()).await.unwrap_err();
+    assert!(matches!(&error, Error::NotFinite { column, rows: 2, .. } if column == "value"), "{error:?}");
+    let values = Decimal128Array::from(vec![100, 100, 100]).with_precision_and_scale(38, 2).unwrap();
+    assert_eq!(run(&log_of(Some("a"), Arc::new(values), 17_000), &config()).await.unwrap(), 3);
 }
 
 #[tokio::test]

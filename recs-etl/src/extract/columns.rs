@@ -33,8 +33,8 @@ pub(super) enum When {
 pub(super) struct Columns {
     pub(super) product: Id,
     pub(super) city: Option<Id>,
-    /// True when the value column is a float, which may hold NaN.
-    pub(super) float_value: bool,
+    /// True when the value column's type holds what no money is: NaN, or amounts whose sum leaves 38 digits.
+    pub(super) unbounded_value: bool,
     pub(super) when: When,
     /// Id of the product table's product column.
     pub(super) listed_product: Option<Id>,
@@ -71,7 +71,10 @@ impl Columns {
         Ok(Self {
             product: log.id(&names.product)?,
             city: if names.city.is_empty() { None } else { Some(log.id(&names.city)?) },
-            float_value: value.is_floating(),
+            unbounded_value: match value {
+                DataType::Decimal128(precision, scale) => i16::from(*precision) - i16::from(*scale) > 18,
+                other => other.is_floating(),
+            },
             when: log.when(&names.timestamp)?,
             listed_product,
         })

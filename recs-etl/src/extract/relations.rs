@@ -89,8 +89,11 @@ impl ExtractPlan {
 
     /// True of values that money can be; never of NaN, whichever way an engine orders it.
     pub(super) fn finite(&self) -> String {
-        match self.columns.float_value {
-            true => format!("value > -{LARGEST_VALUE} AND value < {LARGEST_VALUE}"),
+        match self.columns.unbounded_value {
+            true => {
+                let value = "CAST(value AS DOUBLE)";
+                format!("{value} > -{LARGEST_VALUE} AND {value} < {LARGEST_VALUE}")
+            }
             false => "TRUE".into(),
         }
     }

@@ -7,6 +7,7 @@ use crate::source::builder::ColumnBuilder;
 use crate::source::pump::{Flow, Outlet};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -97,11 +98,12 @@ impl Records {
             return Err(self.refuse("the file is empty; it needs a header line with column names".into()));
         }
         let mut names: Vec<String> = Vec::with_capacity(self.record.len());
+        let mut seen = HashSet::with_capacity(self.record.len());
         for (at, field) in self.record.iter().enumerate() {
             let name = std::str::from_utf8(field).map_err(|_| {
                 self.refuse(format!("name {} of the header is not UTF-8; convert the file", at + 1))
             })?;
-            if name.is_empty() || names.iter().any(|n| n == name) {
+            if name.is_empty() || !seen.insert(name) {
                 let what = if name.is_empty() { "empty" } else { "there twice" };
                 return Err(
                     self.refuse(format!("name {} of the header, `{name}`, is {what}; rename it", at + 1))
