@@ -92,7 +92,6 @@ fn item(of: DataType) -> Arc<Field> {
 
 impl Candidates {
     pub(super) fn write_parquet(&self, out: &mut (dyn Write + Send)) -> Result<()> {
-        self.validate(CANDIDATES_FILE)?;
         let dim = i32::try_from(self.vectors.ncols()).unwrap_or(i32::MAX);
         let values = Float32Array::from_iter_values(self.vectors.iter().copied());
         let vectors = FixedSizeListArray::try_new(item(DataType::Float32), dim, Arc::new(values), None)
@@ -133,7 +132,6 @@ impl Candidates {
 
 impl Customers {
     pub(super) fn write_parquet(&self, candidates: &Candidates, out: &mut (dyn Write + Send)) -> Result<()> {
-        self.validate(candidates, CUSTOMERS_FILE)?;
         let offsets = OffsetBuffer::from_lengths(self.offsets.windows(2).map(|w| w[1] - w[0]));
         let product = |&i: &u32| candidates.ids.get(i as usize).map(String::as_str).unwrap_or_default();
         let ids = StringArray::from_iter_values(self.products.iter().map(product));

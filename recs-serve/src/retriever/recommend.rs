@@ -23,6 +23,11 @@ struct Plan<'r> {
     segment: Option<&'r Popular>,
     /// `Model` or `FeaturesOnly`; None when the model knows neither customer nor city.
     by_model: Option<Reason>,
+    /// The customer is in the vocabulary without a training row: nothing was learned about them, so the model is not to
+    /// see who they are.
+    is_untrained: bool,
+    /// Where the customer bought most: their city when the request names none.
+    home: Option<&'r str>,
 }
 
 /// What ranks the products.
@@ -54,18 +59,6 @@ impl<'r> Plan<'r> {
     }
 }
 
-/// Who asks from where.
-struct Situation<'a> {
-    /// Place among the customers with training rows.
-    position: Option<usize>,
-    /// Whether the model was trained on them.
-    is_known: bool,
-    /// What the customer's field gets; None: as outside the vocabulary.
-    customer: Option<&'a str>,
-    /// What the city's field gets; None: as outside the vocabulary.
-    city: Option<&'a str>,
-}
-
 impl Retriever {
     /// Answers one request, on the calling thread.
     ///
@@ -78,7 +71,7 @@ impl Retriever {
         request.check()?;
         let plan = self.plan(request);
         let vectors = match plan.by_model {
-            Some(_) => self.embed(&[request])?,
+            Some(_) => self.embed(&[(request, &plan)])?,
             None => Array2::zeros((0, self.index.dim())),
         };
         let vector = vectors.as_slice().filter(|v| !v.is_empty() && self.catalogue.can_score(v));
@@ -99,8 +92,8 @@ impl Retriever {
 
     fn batch(&self, requests: &[Request]) -> Result<Vec<Recommendations<'_>>> {
         let plans: Vec<Plan<'_>> = requests.par_iter().map(|request| self.plan(request)).collect();
-        let rows: Vec<&Request> =
-            requests.iter().zip(&plans).filter(|(_, p)| p.by_model.is_some()).map(|(r, _)| r).collect();
+        let rows: Vec<(&Request, &Plan<'_>)> =
+            requests.iter().zip(&plans).filter(|(_, p)| p.by_model.is_some()).collect();
         let vectors = self.embed(&rows)?;
         let mut rows = vectors.rows().into_iter();
         let vectors: Vec<Option<&[f32]>> = plans
@@ -127,47 +120,37 @@ impl Retriever {
     }
 
     fn plan(&self, request: &Request) -> Plan<'_> {
-        let Situation { position, is_known, city, .. } = self.situation(request);
+        let position = self.customers.position(&request.customer_id);
+        let has_id = self.encoder.knows_customer(&request.customer_id);
+        // A model without a table of customers is taken by its vocabulary's word.
+        let is_untrained = has_id && position.is_none() && !self.customers.is_empty();
+        let home = position.map(|p| self.customers.segment[p].as_str());
         let (bought, counts) = position.map_or((&[][..], &[][..]), |p| self.customers.purchases(p));
+        let city = request.city.as_deref().or(home);
         let knows_city = city.is_some_and(|city| self.encoder.knows_city(city));
-        let by_model = match (is_known, knows_city) {
+        let by_model = match (has_id && !is_untrained, knows_city) {
             (true, _) => Some(Reason::Model),
             (false, true) => Some(Reason::FeaturesOnly),
             (false, false) => None,
         };
         let own = position.and_then(|p| self.fallback.segment(&self.customers.segment[p]));
         let segment = own.or_else(|| self.fallback.segment(request.city.as_deref()?));
-        Plan { rules: Rules::new(&self.catalogue, request, bought), bought, counts, segment, by_model }
-    }
-
-    /// The request as the model is to see it. A customer of the vocabulary without a training row (the vocabulary holds
-    /// those of the test too) is unknown: their embedding was never trained. Without a city theirs is where they bought
-    /// most.
-    fn situation<'a>(&'a self, request: &'a Request) -> Situation<'a> {
-        let id = request.customer_id.as_str();
-        let position = self.customers.position(id);
-        let has_id = self.encoder.knows_customer(id);
-        let is_known = has_id && (position.is_some() || self.customers.is_empty());
-        let home = || position.map(|p| self.customers.segment[p].as_str());
-        Situation {
-            position,
-            is_known,
-            customer: (is_known || !has_id).then_some(id),
-            city: request.city.as_deref().or_else(home),
-        }
+        let rules = Rules::new(&self.catalogue, request, bought);
+        Plan { rules, bought, counts, segment, by_model, is_untrained, home }
     }
 
     /// Query embeddings, already divided by the temperature.
     ///
     /// # Shapes
     /// `[requests, dim]`.
-    fn embed(&self, requests: &[&Request]) -> Result<Array2<f32>> {
+    fn embed(&self, requests: &[(&Request, &Plan<'_>)]) -> Result<Array2<f32>> {
         let now = self.host.clock.unix_seconds();
-        let encode = |requests: &[&Request]| {
+        let encode = |requests: &[(&Request, &Plan<'_>)]| {
             let mut columns = TowerColumns::default();
-            for &request in requests {
-                let asked = self.situation(request);
-                self.encoder.encode(request, asked.customer, asked.city, now, &mut columns)?;
+            for (request, plan) in requests {
+                let customer = (!plan.is_untrained).then_some(request.customer_id.as_str());
+                let city = request.city.as_deref().or(plan.home);
+                self.encoder.encode(request, customer, city, now, &mut columns)?;
             }
             Ok(columns)
         };
