@@ -13,6 +13,6 @@ mod gemm;
 mod top_k;
 
 pub use dot::{dot, dot_rows, dot_scalar};
-pub use exp::{exp, exp_in_place, exp_sum_in_place};
+pub use exp::{exp, exp_in_place, exp_sum_biased, exp_sum_in_place};
 pub use gemm::gemm;
 pub use top_k::{Hit, TopK};

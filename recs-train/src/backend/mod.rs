@@ -29,7 +29,7 @@ pub trait Backend: sealed::Sealed + Send {
     fn step(&mut self, batch: &[u32], learning_rate: f32) -> Result<StepLoss>;
 
     /// A copy of the weights as they are now.
-    fn weights(&self) -> Weights;
+    fn weights(&mut self) -> Weights;
 }
 
 /// Loss of one step, before its update.

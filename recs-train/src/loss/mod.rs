@@ -2,7 +2,7 @@
 
 mod in_batch_softmax;
 
-pub use in_batch_softmax::{InBatchSoftmax, Targets};
+pub use in_batch_softmax::{Columns, Gemm, InBatchSoftmax, NO_COLUMN};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

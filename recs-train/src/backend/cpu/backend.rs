@@ -1,21 +1,30 @@
 //! One training step on the CPU.
 
-use super::gradients::{Gradients, SparseGradient, TowerGradients};
-use super::tower_pass::TowerPass;
-use super::update::{Update, clip};
+use super::batch::Candidates;
+use super::clock::Clock;
+use super::gradients::Gradients;
+use super::matrix::{Matrix, add, add_scaled};
+use super::tower_step::TowerStep;
+use super::update::{Factors, Update};
 use crate::backend::{Backend, StepLoss};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use crate::loss::{InBatchSoftmax, Targets};
-use ndarray::{Array2, Axis, s};
+use crate::loss::{InBatchSoftmax, Reduction};
+use crate::optim::Clip;
+use ndarray::Zip;
 use rayon::ThreadPool;
 use rayon::prelude::*;
-use recs_core::model::{Dense, ModelConfig, TowerColumns, TowerConfig, TowerModel, TowerWeights, Weights};
-use recs_core::schema::{Encoding, Tower};
+use recs_core::model::{ModelConfig, TowerModel, Weights};
+use recs_core::schema::Tower;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Trains on CPU threads of a pool of its own making.
+///
+/// A step embeds each distinct table row and each distinct candidate of a batch once: its cost falls with their number, its
+/// result is that of the batch as it stands. After the first steps nothing is allocated but some small matrices of the
+/// layers' gradients.
 #[derive(Debug)]
 pub struct CpuBackend {
     data: Arc<TrainData>,
@@ -26,15 +35,20 @@ pub struct CpuBackend {
     /// log of each catalogue product's share of the training rows.
     log_q: Vec<f32>,
     pool: Arc<ThreadPool>,
-    losses: Vec<InBatchSoftmax>,
+    query: TowerStep,
+    candidate: TowerStep,
+    candidates: Candidates,
+    threads: Vec<Thread>,
+    common: Matrix,
+    clock: Clock,
 }
 
-/// Both towers' activations and embeddings of a batch.
-struct Forward {
-    query: Vec<TowerPass>,
-    candidate: Vec<TowerPass>,
-    /// Candidate embeddings of the whole batch. `[batch, dim]`
-    candidates: Array2<f32>,
+/// What each thread has for the loss.
+#[derive(Debug)]
+struct Thread {
+    softmax: InBatchSoftmax,
+    d_columns: Matrix,
+    shares: Vec<f32>,
 }
 
 impl CpuBackend {
@@ -60,9 +74,27 @@ impl CpuBackend {
                 format!("has {} numbers, the catalogue {} products", log_q.len(), data.catalogue.len());
             return Err(Error::config("log_q", reason));
         }
-        let update = Update::new(config.optimiser, config.clip, &weights);
-        let losses = vec![InBatchSoftmax::new(config.loss); pool.current_num_threads()];
-        Ok(Self { data, model, config, weights, update, log_q, pool, losses })
+        let threads = pool.current_num_threads();
+        let thread = || Thread {
+            softmax: InBatchSoftmax::new(config.loss),
+            d_columns: Matrix::default(),
+            shares: Vec::new(),
+        };
+        Ok(Self {
+            update: Update::new(config.optimiser, config.clip, &weights),
+            query: TowerStep::new(&model, Tower::Query, &weights.query, threads),
+            candidate: TowerStep::new(&model, Tower::Candidate, &weights.candidate, threads),
+            candidates: Candidates::new(&data),
+            threads: (0..threads).map(|_| thread()).collect(),
+            common: Matrix::default(),
+            clock: Clock::default(),
+            data,
+            model,
+            config,
+            weights,
+            log_q,
+            pool,
+        })
     }
 
     /// Loss and gradients of a batch, before clipping; nothing is changed.
@@ -72,7 +104,8 @@ impl CpuBackend {
     pub fn gradients(&mut self, batch: &[u32]) -> Result<(StepLoss, Gradients)> {
         self.check(batch)?;
         let pool = Arc::clone(&self.pool);
-        pool.install(|| self.forward_backward(batch))
+        let loss = pool.install(|| self.forward_backward(batch));
+        Ok((loss, Gradients { query: self.query.gradients(), candidate: self.candidate.gradients() }))
     }
 
     /// As [`CpuBackend::gradients`], clipped as configured.
@@ -81,8 +114,13 @@ impl CpuBackend {
     /// As [`Backend::step`].
     pub fn clipped_gradients(&mut self, batch: &[u32]) -> Result<Gradients> {
         let (_, mut gradients) = self.gradients(batch)?;
-        clip(self.config.clip, &mut gradients);
+        gradients.scale(&Factors::new(self.config.clip, &self.query, &self.candidate));
         Ok(gradients)
+    }
+
+    /// Time that all threads together have spent in matrix products.
+    pub fn gemm_time(&self) -> Duration {
+        self.clock.total()
     }
 
     fn check(&self, batch: &[u32]) -> Result<()> {
@@ -97,108 +135,119 @@ impl CpuBackend {
         }
     }
 
-    /// Rows of the batch for each thread.
-    fn run_rows(&self, batch: usize) -> usize {
-        batch.div_ceil(self.losses.len()).max(1)
+    fn forward_backward(&mut self, batch: &[u32]) -> StepLoss {
+        self.forward(batch);
+        let retrieval = self.loss(batch.len());
+        self.backward(batch.len());
+        StepLoss { retrieval, regularisation: self.add_l1() }
     }
 
-    fn forward_backward(&mut self, batch: &[u32]) -> Result<(StepLoss, Gradients)> {
-        let mut forward = self.forward(batch)?;
-        let (retrieval, d_query, d_candidate) = self.loss(batch, &forward);
-        let run = self.run_rows(batch.len());
-        let backward =
-            |passes: &mut Vec<TowerPass>, d: &Array2<f32>, config: &TowerConfig, weights: &TowerWeights| {
-                let parts: Vec<_> = d.axis_chunks_iter(Axis(0), run).collect();
-                passes.par_iter_mut().zip(parts).for_each(|(pass, d)| pass.backward(config, weights, &d));
-            };
-        backward(&mut forward.query, &d_query, &self.model.query, &self.weights.query);
-        backward(&mut forward.candidate, &d_candidate, &self.model.candidate, &self.weights.candidate);
-        let query_ids: Vec<u32> = batch.to_vec();
-        let candidate_ids: Vec<u32> = batch.iter().map(|&row| self.data.candidate[row as usize]).collect();
-        let mut gradients = Gradients {
-            query: collect(&self.model, Tower::Query, &forward.query, &self.data.query, &query_ids, run),
-            candidate: collect(
-                &self.model,
-                Tower::Candidate,
-                &forward.candidate,
-                &self.data.candidates,
-                &candidate_ids,
-                run,
-            ),
-        };
-        let regularisation = self.add_l1(&mut gradients);
-        Ok((StepLoss { retrieval, regularisation }, gradients))
+    fn forward(&mut self, batch: &[u32]) {
+        let Self { data, config, weights, update, log_q, query, candidate, candidates, clock, .. } = self;
+        candidates.fill(data, batch, &config.loss, log_q);
+        let (data, clock, step, products) = (&**data, &*clock, &update.embeddings, &candidates.distinct.ids);
+        let (query_states, candidate_states) =
+            (&mut update.query.embeddings, &mut update.candidate.embeddings);
+        let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
+        rayon::join(
+            || query.forward(q, query_states, step, &data.query, batch, clock),
+            || candidate.forward(c, candidate_states, step, &data.candidates, products, clock),
+        );
+        candidates.embed(candidate, self.model.embedding_dim());
     }
 
-    fn forward(&self, batch: &[u32]) -> Result<Forward> {
-        let run = self.run_rows(batch.len());
-        let tower = |tower: Tower,
-                     columns: &TowerColumns,
-                     row_of: &(dyn Fn(u32) -> usize + Sync)|
-         -> Result<Vec<TowerPass>> {
-            let (config, weights) = (self.model.tower(tower), self.weights.tower(tower));
-            let pass = |rows: &[u32]| {
-                let features = gather(&self.model, tower, weights, columns, rows.iter().map(|&r| row_of(r)));
-                TowerPass::forward(config, weights, features)
-            };
-            Ok(batch.par_chunks(run).map(pass).collect())
-        };
-        let query = tower(Tower::Query, &self.data.query, &|row| row as usize)?;
-        let of = |row: u32| self.data.candidate[row as usize] as usize;
-        let candidate = tower(Tower::Candidate, &self.data.candidates, &of)?;
-        let mut candidates = Array2::zeros((batch.len(), self.model.embedding_dim()));
-        for (mut part, pass) in candidates.axis_chunks_iter_mut(Axis(0), run).zip(&candidate) {
-            part.assign(&pass.output);
-        }
-        Ok(Forward { query, candidate, candidates })
-    }
-
-    fn loss(&mut self, batch: &[u32], forward: &Forward) -> (f64, Array2<f32>, Array2<f32>) {
-        let run = self.run_rows(batch.len());
-        let products: Vec<u32> = batch.iter().map(|&row| self.data.product[row as usize]).collect();
-        let log_q: Vec<f32> = if self.config.loss.log_q {
-            products.iter().map(|&p| self.log_q[p as usize]).collect()
-        } else {
-            Vec::new()
-        };
-        let targets = Targets { embeddings: forward.candidates.view(), products: &products, log_q: &log_q };
-        let mut d_query = Array2::zeros(forward.candidates.raw_dim());
-        let parts: Vec<_> = d_query.axis_chunks_iter_mut(Axis(0), run).collect();
-        let done: Vec<(f64, Array2<f32>)> = self
-            .losses
+    /// Loss, and the gradients of the embeddings in the towers' chunks.
+    fn loss(&mut self, batch: usize) -> f64 {
+        let Self { query, candidate, candidates, threads, clock, .. } = self;
+        let (columns, slots) = (candidates.columns(), candidates.distinct.slots.as_slice());
+        let (run, clock) = (query.run(), &*clock);
+        let (n, dim) = columns.embeddings.dim();
+        let losses: Vec<f64> = threads
             .par_iter_mut()
-            .zip(&forward.query)
-            .zip(parts)
+            .zip(&mut query.chunks)
             .enumerate()
-            .map(|(i, ((loss, pass), d))| {
-                let mut d_targets = Array2::zeros(forward.candidates.raw_dim());
-                let value =
-                    loss.forward_backward(&pass.output.view(), i * run, targets, d, d_targets.view_mut());
-                (value, d_targets)
+            .map(|(i, (thread, chunk))| {
+                thread.d_columns.reshape_zero(n, dim);
+                let (q, d) = chunk.output_and_gradient();
+                let from = (i * run).min(batch);
+                let own = &slots[from..from + q.nrows()];
+                thread.shares.resize(own.len(), 0.0);
+                let d_columns = thread.d_columns.view_mut();
+                let gemm = |alpha,
+                            a: ndarray::ArrayView2<'_, f32>,
+                            b: ndarray::ArrayView2<'_, f32>,
+                            beta,
+                            c: ndarray::ArrayViewMut2<'_, f32>| {
+                    clock.gemm(alpha, a, b, beta, c);
+                };
+                thread.softmax.forward_backward(
+                    &q,
+                    own,
+                    batch,
+                    columns,
+                    d,
+                    d_columns,
+                    &mut thread.shares,
+                    &gemm,
+                )
             })
             .collect();
-        let (mut total, mut d_candidate) = (0.0, Array2::zeros(forward.candidates.raw_dim()));
-        for (value, part) in &done {
-            total += value;
-            d_candidate += part;
+        let (threads, run) = (&*threads, candidate.run());
+        candidate.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+            let (_, mut d) = chunk.output_and_gradient();
+            for (row, mut d) in d.rows_mut().into_iter().enumerate() {
+                let d = d.as_slice_mut().unwrap_or_default();
+                d.copy_from_slice(threads[0].d_columns.row(i * run + row));
+                threads[1..].iter().for_each(|thread| add(d, thread.d_columns.row(i * run + row)));
+            }
+        });
+        losses.iter().sum()
+    }
+
+    fn backward(&mut self, batch: usize) {
+        let Self { weights, query, candidate, candidates, threads, common, clock, config, .. } = self;
+        let clock = &*clock;
+        if !matches!(config.clip, Clip::PerVariable { .. }) {
+            rayon::join(
+                || query.backward(&weights.query, false, clock),
+                || candidate.backward(&weights.candidate, false, clock),
+            );
+            return;
         }
-        (total, d_query, d_candidate)
+        // Keras takes the norm of an embedding's gradient over the rows of the batch: those of equal candidates, too.
+        let weight = match config.loss.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::Mean => 1.0 / batch as f32,
+        };
+        let (scale, run) = (weight / config.loss.temperature, query.run());
+        let share = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
+        let embeddings = &*candidate;
+        candidates.common(common, |i| embeddings.gradient(i), share);
+        let slots = candidates.distinct.slots.as_slice();
+        let common = &*common;
+        let member = |i: usize, d: &mut [f32]| {
+            let (q, factor) = share(i);
+            d.copy_from_slice(common.row(slots[i] as usize));
+            add_scaled(d, factor, q);
+        };
+        candidate.backward_with_members(&weights.candidate, slots, member, clock);
+        query.backward(&weights.query, true, clock);
     }
 
     /// Adds the L1 penalty's gradient on the first kernels and gives its value.
-    fn add_l1(&self, gradients: &mut Gradients) -> f64 {
+    fn add_l1(&mut self) -> f64 {
         let l1 = self.config.l1;
         if l1 == 0.0 {
             return 0.0;
         }
         let mut penalty = 0.0;
-        for (weights, gradients) in
-            [(&self.weights.query, &mut gradients.query), (&self.weights.candidate, &mut gradients.candidate)]
+        for (weights, tower) in
+            [(&self.weights.query, &mut self.query), (&self.weights.candidate, &mut self.candidate)]
         {
-            let (Some(layer), Some(gradient)) = (weights.dense.first(), gradients.dense.first_mut()) else {
+            let (Some(layer), Some(gradient)) = (weights.dense.first(), tower.dense.first_mut()) else {
                 continue;
             };
-            ndarray::Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
+            Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
                 *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
                 penalty += f64::from(w.abs());
             });
@@ -207,88 +256,21 @@ impl CpuBackend {
     }
 }
 
-/// Concatenated features of some rows. `[rows, width]`
-fn gather(
-    model: &ModelConfig,
-    tower: Tower,
-    weights: &TowerWeights,
-    columns: &TowerColumns,
-    rows: impl ExactSizeIterator<Item = usize>,
-) -> Array2<f32> {
-    let encodings = model.schema.encodings(tower);
-    let tables = weights.embeddings.len();
-    let numbers: usize = encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum();
-    let width = model.input_width(tower);
-    let mut x = Vec::with_capacity(rows.len() * width);
-    for row in rows {
-        let (mut table, mut number) = (0, 0);
-        for encoding in encodings {
-            let w = encoding.width();
-            if encoding.has_table() {
-                let at = columns.ids[row * tables + table] as usize * w;
-                x.extend_from_slice(&weights.embeddings[table].as_slice().unwrap_or_default()[at..at + w]);
-                table += 1;
-            } else {
-                let at = row * numbers + number;
-                x.extend_from_slice(&columns.numbers[at..at + w]);
-                number += w;
-            }
-        }
-    }
-    let rows = x.len() / width.max(1);
-    Array2::from_shape_vec((rows, width), x).unwrap_or_default()
-}
-
-/// Sums the runs' gradients in thread order, and the embeddings' by row.
-fn collect(
-    model: &ModelConfig,
-    tower: Tower,
-    passes: &[TowerPass],
-    columns: &TowerColumns,
-    rows: &[u32],
-    run: usize,
-) -> TowerGradients {
-    let mut dense: Vec<Dense> = passes.first().map(|p| p.d_dense.clone()).unwrap_or_default();
-    for pass in passes.iter().skip(1) {
-        for (sum, part) in dense.iter_mut().zip(&pass.d_dense) {
-            sum.kernel += &part.kernel;
-            sum.bias += &part.bias;
-        }
-    }
-    let mut places = Vec::new();
-    let mut at = 0;
-    for encoding in model.schema.encodings(tower) {
-        if encoding.has_table() {
-            places.push((places.len(), at, encoding.width()));
-        }
-        at += encoding.width();
-    }
-    let tables = places.len();
-    let embeddings = places
-        .into_par_iter()
-        .map(|(table, at, dim)| {
-            let ids = rows.iter().map(|&row| columns.ids[row as usize * tables + table]);
-            SparseGradient::sum(ids, dim, |i| {
-                let part = passes[i / run].d_features.slice(s![i % run, at..at + dim]);
-                part.to_slice().unwrap_or_default()
-            })
-        })
-        .collect();
-    TowerGradients { embeddings, dense }
-}
-
 impl Backend for CpuBackend {
     fn step(&mut self, batch: &[u32], learning_rate: f32) -> Result<StepLoss> {
         self.check(batch)?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
-            let (loss, gradients) = self.forward_backward(batch)?;
-            self.update.apply(&mut self.weights, gradients, learning_rate);
+            self.update.open(learning_rate);
+            let loss = self.forward_backward(batch);
+            self.update.apply(&mut self.weights, &self.query, &self.candidate);
             Ok(loss)
         })
     }
 
-    fn weights(&self) -> Weights {
+    fn weights(&mut self) -> Weights {
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| self.update.settle(&mut self.weights));
         self.weights.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! Gradients of a batch.
+//! Gradients of a batch, for those who look at them; a step works on the rooms of its towers.
 
 use crate::optim::squares;
 use ndarray::{Array2, ArrayView2};
@@ -25,43 +25,18 @@ pub struct TowerGradients {
 /// Gradient of an embedding table: only the rows that the batch looked up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SparseGradient {
-    /// Rows of the table, ascending, each once.
+    /// Rows of the table, each once, in the order in which the batch has them first.
     pub rows: Vec<u32>,
     /// `[rows.len(), dim]`
     pub values: Vec<f32>,
     /// Width of the table.
     pub dim: usize,
-    /// Sum of squares of the batch's single gradients, before those of equal rows were summed.
+    /// Sum of squares of the batch's single gradients, before those of equal rows were summed; 0 when the clipping does not
+    /// ask for it.
     pub unsummed_squares: f64,
 }
 
 impl SparseGradient {
-    /// Sums the gradients of equal ids: sort, then segment sums in batch order.
-    ///
-    /// # Shapes
-    /// `ids` `[batch]`; the gradient of ids[i] is `part(i)`, `[dim]`.
-    pub(super) fn sum<'a>(
-        ids: impl ExactSizeIterator<Item = u32>,
-        dim: usize,
-        part: impl Fn(usize) -> &'a [f32],
-    ) -> Self {
-        let mut order: Vec<(u32, u32)> = ids.zip(0..).collect();
-        order.sort_unstable();
-        let mut sum = Self { rows: Vec::new(), values: Vec::new(), dim, unsummed_squares: 0.0 };
-        for (id, i) in order {
-            let gradient = part(i as usize);
-            sum.unsummed_squares += squares(gradient);
-            if sum.rows.last() == Some(&id) {
-                let at = sum.values.len() - dim;
-                sum.values[at..].iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
-            } else {
-                sum.rows.push(id);
-                sum.values.extend_from_slice(gradient);
-            }
-        }
-        sum
-    }
-
     /// The gradient with a row for every row of the table.
     pub fn to_dense(&self, table_rows: usize) -> Array2<f32> {
         let mut dense = Array2::zeros((table_rows, self.dim));
@@ -72,17 +47,21 @@ impl SparseGradient {
         }
         dense
     }
-
-    pub(super) fn scale(&mut self, factor: f32) {
-        self.values.iter_mut().for_each(|v| *v *= factor);
-    }
 }
 
-impl TowerGradients {
-    /// Sum of squares of everything, embeddings after equal rows were summed.
-    pub(super) fn squares(&self) -> f64 {
-        let embeddings: f64 = self.embeddings.iter().map(|e| squares(&e.values)).sum();
-        embeddings + self.dense.iter().map(|d| dense_squares(d).iter().sum::<f64>()).sum::<f64>()
+impl Gradients {
+    /// Multiplies every tensor by its factor.
+    pub(super) fn scale(&mut self, factors: &super::update::Factors) {
+        for (tower, factors) in [(&mut self.query, &factors.query), (&mut self.candidate, &factors.candidate)]
+        {
+            for (table, factor) in tower.embeddings.iter_mut().zip(&factors.embeddings) {
+                table.values.iter_mut().for_each(|v| *v *= factor);
+            }
+            for (layer, [kernel, bias]) in tower.dense.iter_mut().zip(&factors.dense) {
+                layer.kernel *= *kernel;
+                layer.bias *= *bias;
+            }
+        }
     }
 }
 

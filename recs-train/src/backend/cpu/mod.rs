@@ -4,13 +4,25 @@
 //! | file | what |
 //! |---|---|
 //! | `backend.rs` | [`CpuBackend`]: forward, loss, backward, clip, update |
-//! | `tower_pass.rs` | one tower over one run of rows: activations and gradients |
-//! | `gradients.rs` | [`Gradients`]: dense ones, and embeddings' by sorted segment sums |
-//! | `update.rs` | the optimiser over all tensors |
+//! | `batch.rs` | the candidates of a batch, each once |
+//! | `tower_step.rs` | one tower through one step |
+//! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
+//! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
+//! | `folded.rs` | layers without an activation between them as one |
+//! | `gradients.rs` | [`Gradients`]: copies for those who look at them |
+//! | `update.rs` | clipping, and the optimisers of all tensors |
+//! | `distinct.rs`, `matrix.rs`, `clock.rs` | distinct ids, rooms that are kept, time in matrix products |
 
 mod backend;
+mod batch;
+mod chunk;
+mod clock;
+mod distinct;
+mod folded;
 mod gradients;
-mod tower_pass;
+mod matrix;
+mod part;
+mod tower_step;
 mod update;
 
 pub use backend::CpuBackend;

@@ -1,127 +1,157 @@
-//! The optimiser over all tensors of a model.
+//! The optimisers of all tensors of a model.
 
-use super::gradients::{Gradients, SparseGradient, TowerGradients, dense_squares};
-use crate::optim::{Adam, Clip, OptimiserConfig, Rows};
-use ndarray::Array2;
+use super::gradients::dense_squares;
+use super::tower_step::TowerStep;
+use crate::optim::{Clip, Optimiser, OptimiserConfig, Step, squares};
 use rayon::prelude::*;
 use recs_core::model::{TowerWeights, Weights};
 use std::sync::Arc;
 
 /// Optimiser state of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Update {
-    config: OptimiserConfig,
     clip: Clip,
-    steps: u64,
-    query: TowerState,
-    candidate: TowerState,
+    /// Of tables.
+    pub(super) embeddings: Step,
+    /// Of kernels and biases.
+    dense: Step,
+    pub(super) query: TowerState,
+    pub(super) candidate: TowerState,
 }
 
-#[derive(Debug, Clone)]
-struct TowerState {
-    embeddings: Vec<Adam>,
-    dense: Vec<[Adam; 2]>,
+#[derive(Debug)]
+pub(super) struct TowerState {
+    pub(super) embeddings: Vec<Box<dyn Optimiser>>,
+    /// Of kernel and bias.
+    dense: Vec<[Box<dyn Optimiser>; 2]>,
+}
+
+/// What clipping multiplies each gradient by.
+#[derive(Debug, Default)]
+pub(super) struct Factors {
+    pub(super) query: TowerFactors,
+    pub(super) candidate: TowerFactors,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct TowerFactors {
+    pub(super) embeddings: Vec<f32>,
+    pub(super) dense: Vec<[f32; 2]>,
+}
+
+impl Factors {
+    pub(super) fn new(clip: Clip, query: &TowerStep, candidate: &TowerStep) -> Self {
+        let global = match clip {
+            Clip::GlobalNorm { norm } => Clip::factor(norm, all_squares(query) + all_squares(candidate)),
+            Clip::None | Clip::PerVariable { .. } => 1.0,
+        };
+        let factor = |squares: f64| match clip {
+            Clip::PerVariable { norm } => Clip::factor(norm, squares),
+            Clip::None | Clip::GlobalNorm { .. } => global,
+        };
+        let tower = |tower: &TowerStep| TowerFactors {
+            embeddings: tower.parts.iter().map(|p| factor(p.unsummed_squares)).collect(),
+            dense: tower.dense.iter().map(|layer| dense_squares(layer).map(factor)).collect(),
+        };
+        Self { query: tower(query), candidate: tower(candidate) }
+    }
+}
+
+/// Sum of squares of everything, embeddings after equal rows were summed.
+fn all_squares(tower: &TowerStep) -> f64 {
+    let tables: f64 =
+        tower.parts.par_iter().map(|p| squares(p.gradient.as_slice())).collect::<Vec<_>>().iter().sum();
+    tables + tower.dense.iter().flat_map(dense_squares).sum::<f64>()
 }
 
 impl TowerState {
     fn new(config: OptimiserConfig, weights: &TowerWeights) -> Self {
-        let adam = |len: usize| Adam::new(config.adam, len);
+        let one_row = |len: usize| config.dense.state(1, len);
         Self {
-            embeddings: weights.embeddings.iter().map(|e| adam(e.len())).collect(),
-            dense: weights.dense.iter().map(|d| [adam(d.kernel.len()), adam(d.bias.len())]).collect(),
+            embeddings: weights
+                .embeddings
+                .iter()
+                .map(|e| config.embeddings.state(e.nrows(), e.ncols()))
+                .collect(),
+            dense: weights.dense.iter().map(|d| [one_row(d.kernel.len()), one_row(d.bias.len())]).collect(),
         }
     }
 }
 
 impl Update {
     pub(super) fn new(config: OptimiserConfig, clip: Clip, weights: &Weights) -> Self {
-        let (query, candidate) =
-            (TowerState::new(config, &weights.query), TowerState::new(config, &weights.candidate));
-        Self { config, clip, steps: 0, query, candidate }
+        Self {
+            clip,
+            embeddings: Step::start(&config.embeddings),
+            dense: Step::start(&config.dense),
+            query: TowerState::new(config, &weights.query),
+            candidate: TowerState::new(config, &weights.candidate),
+        }
     }
 
-    /// Clips and applies the gradients.
-    pub(super) fn apply(&mut self, weights: &mut Weights, mut gradients: Gradients, learning_rate: f32) {
-        clip(self.clip, &mut gradients);
-        self.steps += 1;
-        let rate = Adam::rate(&self.config.adam, learning_rate, self.steps);
-        let rows = self.config.embedding_rows;
-        apply_tower(&mut self.query, Arc::make_mut(&mut weights.query), &gradients.query, rows, rate);
-        apply_tower(
-            &mut self.candidate,
-            Arc::make_mut(&mut weights.candidate),
-            &gradients.candidate,
-            rows,
-            rate,
+    /// Opens a step.
+    pub(super) fn open(&mut self, learning_rate: f32) {
+        self.embeddings.open(learning_rate);
+        self.dense.open(learning_rate);
+    }
+
+    /// Clips and applies the gradients that the towers hold, and closes the step.
+    pub(super) fn apply(&mut self, weights: &mut Weights, query: &TowerStep, candidate: &TowerStep) {
+        let factors = Factors::new(self.clip, query, candidate);
+        let Self { embeddings, dense, query: query_state, candidate: candidate_state, .. } = self;
+        let (embeddings, dense) = (&*embeddings, &*dense);
+        let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
+        rayon::join(
+            || query_state.apply(q, query, &factors.query, embeddings, dense),
+            || candidate_state.apply(c, candidate, &factors.candidate, embeddings, dense),
         );
+        self.embeddings.close();
+        self.dense.close();
+        if self.embeddings.wants_settling() {
+            self.settle(weights);
+        }
+    }
+
+    /// Brings every row of every table up to date; between two steps.
+    pub(super) fn settle(&mut self, weights: &mut Weights) {
+        let step = &self.embeddings;
+        for (state, weights) in
+            [(&mut self.query, &mut weights.query), (&mut self.candidate, &mut weights.candidate)]
+        {
+            let tables = &mut Arc::make_mut(weights).embeddings;
+            state.embeddings.par_iter_mut().zip(tables).for_each(|(state, table)| {
+                state.settle(table.as_slice_mut().unwrap_or_default(), step);
+            });
+        }
+        self.embeddings.settled();
     }
 }
 
-/// Scales gradients down as configured.
-pub(super) fn clip(clip: Clip, gradients: &mut Gradients) {
-    match clip {
-        Clip::None => {}
-        Clip::PerVariable { norm } => {
-            for tower in [&mut gradients.query, &mut gradients.candidate] {
-                for embedding in &mut tower.embeddings {
-                    embedding.scale(Clip::factor(norm, embedding.unsummed_squares));
-                }
-                for layer in &mut tower.dense {
-                    let [kernel, bias] = dense_squares(layer);
-                    layer.kernel *= Clip::factor(norm, kernel);
-                    layer.bias *= Clip::factor(norm, bias);
+impl TowerState {
+    fn apply(
+        &mut self,
+        weights: &mut TowerWeights,
+        tower: &TowerStep,
+        factors: &TowerFactors,
+        embeddings: &Step,
+        dense: &Step,
+    ) {
+        let tables = self.embeddings.par_iter_mut().zip(&mut weights.embeddings);
+        tables.zip(&tower.parts).zip(&factors.embeddings).for_each(|(((state, table), part), factor)| {
+            let weights = table.as_slice_mut().unwrap_or_default();
+            state.update(weights, &part.distinct.ids, part.gradient.as_slice(), *factor, embeddings);
+        });
+        let layers = self.dense.iter_mut().zip(&mut weights.dense).zip(&tower.dense).zip(&factors.dense);
+        for ((([kernel, bias], layer), gradient), factors) in layers {
+            let kernels = (layer.kernel.as_slice_mut(), gradient.kernel.as_slice());
+            let biases = (layer.bias.as_slice_mut(), gradient.bias.as_slice());
+            for ((state, (weights, gradient)), factor) in
+                [(kernel, kernels), (bias, biases)].into_iter().zip(factors)
+            {
+                if let (Some(weights), Some(gradient)) = (weights, gradient) {
+                    state.update(weights, &[0], gradient, *factor, dense);
                 }
             }
         }
-        Clip::GlobalNorm { norm } => {
-            let factor = Clip::factor(norm, gradients.query.squares() + gradients.candidate.squares());
-            for tower in [&mut gradients.query, &mut gradients.candidate] {
-                tower.embeddings.iter_mut().for_each(|e| e.scale(factor));
-                for layer in &mut tower.dense {
-                    layer.kernel *= factor;
-                    layer.bias *= factor;
-                }
-            }
-        }
-    }
-}
-
-fn apply_tower(
-    state: &mut TowerState,
-    weights: &mut TowerWeights,
-    gradients: &TowerGradients,
-    rows: Rows,
-    rate: f32,
-) {
-    let tables = state.embeddings.par_iter_mut().zip(&mut weights.embeddings).zip(&gradients.embeddings);
-    tables.for_each(|((adam, table), gradient)| apply_table(adam, table, gradient, rows, rate));
-    for ((adams, layer), gradient) in state.dense.iter_mut().zip(&mut weights.dense).zip(&gradients.dense) {
-        let pairs = [
-            (layer.kernel.as_slice_mut(), gradient.kernel.as_slice()),
-            (layer.bias.as_slice_mut(), gradient.bias.as_slice()),
-        ];
-        for (adam, (weights, gradient)) in adams.iter_mut().zip(pairs) {
-            if let (Some(weights), Some(gradient)) = (weights, gradient) {
-                adam.update(weights, gradient, 0, rate);
-            }
-        }
-    }
-}
-
-fn apply_table(adam: &mut Adam, table: &mut Array2<f32>, gradient: &SparseGradient, rows: Rows, rate: f32) {
-    let dim = gradient.dim;
-    let Some(weights) = table.as_slice_mut() else { return };
-    let mut done = 0;
-    for (row, values) in gradient.rows.iter().zip(gradient.values.chunks_exact(dim.max(1))) {
-        let at = *row as usize * dim;
-        if rows == Rows::All {
-            adam.decay(weights, done, at, rate);
-        }
-        adam.update(weights, values, at, rate);
-        done = at + dim;
-    }
-    if rows == Rows::All {
-        let end = weights.len();
-        adam.decay(weights, done, end, rate);
     }
 }

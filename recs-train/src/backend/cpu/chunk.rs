@@ -1,0 +1,188 @@
+//! A run of rows of a tower: everything behind the tables, on one thread.
+
+use super::clock::Clock;
+use super::folded::Folded;
+use super::matrix::{Matrix, add};
+use super::part::TablePart;
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
+use pulp::Arch;
+use recs_core::model::{Activation, Dense, TowerColumns, TowerConfig, activate, l2_normalise};
+
+/// Activations and gradients of a run of rows. Rooms are kept from step to step.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chunk {
+    /// The number columns. `[rows, numbers]`
+    numbers: Matrix,
+    /// Output of each layer, after its activation. `[rows, out]`
+    outputs: Vec<Matrix>,
+    inverse_norms: Vec<f32>,
+    /// Gradient of the output; after [`Chunk::backward`] that of the first layer's, before its activation.
+    pub(super) d: Matrix,
+    pub(super) below: Matrix,
+    /// Gradients of the layers; of the first one's kernel only the rows of the number columns.
+    pub(super) d_dense: Vec<Dense>,
+    /// Sum of `d d^T` over the rows. `[out, out]`
+    pub(super) gram: Matrix,
+}
+
+/// Where the number columns stand: in the data, and their rows of the first kernel.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers {
+    /// Places in the concatenated features.
+    pub(super) at: Vec<usize>,
+    /// Their rows of the first kernel. `[numbers, out]`
+    pub(super) kernel: Array2<f32>,
+}
+
+impl Chunk {
+    /// The embeddings. `[rows, dim]`
+    pub(super) fn output(&self) -> &Matrix {
+        &self.outputs[self.outputs.len() - 1]
+    }
+
+    /// The embeddings, and room for their gradient. `[rows, dim]`
+    pub(super) fn output_and_gradient(&mut self) -> (ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>) {
+        let output = &self.outputs[self.outputs.len() - 1];
+        let (rows, dim) = output.view().dim();
+        self.d.reshape(rows, dim);
+        (output.view(), self.d.view_mut())
+    }
+
+    /// Runs the layers over `rows` of the columns, which are the members `first..` of the batch.
+    pub(super) fn forward(
+        &mut self,
+        config: &TowerConfig,
+        folded: &Folded,
+        (parts, numbers): (&[TablePart], &Numbers),
+        columns: &TowerColumns,
+        (rows, first): (&[u32], usize),
+        clock: &Clock,
+    ) {
+        self.outputs.resize_with(folded.layers.len(), Matrix::default);
+        let bias = folded.layers[0].bias.as_slice().unwrap_or_default();
+        let x = &mut self.outputs[0];
+        x.reshape(rows.len(), bias.len());
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..rows.len() {
+                    let x = x.row_mut(i);
+                    x.copy_from_slice(bias);
+                    parts.iter().for_each(|part| add(x, part.product(first + i)));
+                }
+            },
+        );
+        self.add_numbers(numbers, columns, rows, clock);
+        for (i, layer) in folded.layers.iter().enumerate() {
+            let (below, above) = self.outputs.split_at_mut(i);
+            if let Some(below) = below.last() {
+                above[0].reshape(rows.len(), layer.bias.len());
+                let mut y = above[0].view_mut();
+                y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
+                clock.gemm(1.0, below.view(), layer.kernel.view(), 1.0, y);
+            }
+            if i + 1 < folded.layers.len() {
+                activate(config.activation, above[0].view_mut());
+            } else if config.l2_normalise {
+                self.inverse_norms = l2_normalise(above[0].view_mut());
+            }
+        }
+    }
+
+    fn add_numbers(&mut self, numbers: &Numbers, columns: &TowerColumns, rows: &[u32], clock: &Clock) {
+        let n = numbers.at.len();
+        if n == 0 {
+            return;
+        }
+        self.numbers.reshape(rows.len(), n);
+        for (i, &row) in rows.iter().enumerate() {
+            let from = row as usize * n;
+            self.numbers.row_mut(i).copy_from_slice(&columns.numbers[from..from + n]);
+        }
+        clock.gemm(1.0, self.numbers.view(), numbers.kernel.view(), 1.0, self.outputs[0].view_mut());
+    }
+
+    /// Carries [`Chunk::d`] back to the first layer's output and leaves the layers' gradients.
+    pub(super) fn backward(
+        &mut self,
+        config: &TowerConfig,
+        folded: &Folded,
+        numbers_width: usize,
+        with_gram: bool,
+        clock: &Clock,
+    ) {
+        let Self { numbers, outputs, inverse_norms, d, below, d_dense, gram } = self;
+        if config.l2_normalise {
+            through_normalisation(d, |i| (outputs[outputs.len() - 1].row(i), inverse_norms[i]));
+        }
+        let fits = d_dense.len() == folded.layers.len();
+        if !fits {
+            d_dense.clear();
+            for (i, layer) in folded.layers.iter().enumerate() {
+                let rows = if i == 0 { numbers_width } else { layer.kernel.nrows() };
+                let kernel = Array2::zeros((rows, layer.kernel.ncols()));
+                d_dense.push(Dense { kernel, bias: Array1::zeros(layer.bias.len()) });
+            }
+        }
+        for (i, layer) in folded.layers.iter().enumerate().rev() {
+            let input = if i == 0 { &*numbers } else { &outputs[i - 1] };
+            if !d_dense[i].kernel.is_empty() {
+                clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, d_dense[i].kernel.view_mut());
+            }
+            d_dense[i].bias.assign(&d.view().sum_axis(Axis(0)));
+            if i > 0 {
+                carry(config.activation, layer, d, below, clock, |row| outputs[i - 1].row(row));
+                std::mem::swap(d, below);
+            }
+        }
+        if with_gram {
+            let out = folded.layers[0].bias.len();
+            gram.reshape(out, out);
+            clock.gemm(1.0, d.view().reversed_axes(), d.view(), 0.0, gram.view_mut());
+        }
+    }
+
+    /// Output row `row` of layer `layer`, and the inverse length that the embedding was scaled by.
+    pub(super) fn activations(&self, layer: usize, row: usize) -> &[f32] {
+        self.outputs[layer].row(row)
+    }
+
+    /// What the embedding of `row` was multiplied by to have length 1.
+    pub(super) fn inverse_norm(&self, row: usize) -> f32 {
+        self.inverse_norms[row]
+    }
+}
+
+/// y = x / |x|: dx = (dy - y (y . dy)) / |x|. `of` gives y and 1 / |x|.
+pub(super) fn through_normalisation<'a>(d: &mut Matrix, of: impl Fn(usize) -> (&'a [f32], f32)) {
+    for i in 0..d.rows() {
+        let (y, inverse) = of(i);
+        let d = d.row_mut(i);
+        let along = recs_core::kernel::dot(d, y);
+        d.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - y * along) * inverse);
+    }
+}
+
+/// Gradient of a layer's input from that of its output; `input` gives the input of each row.
+pub(super) fn carry<'a>(
+    activation: Activation,
+    layer: &Dense,
+    d: &Matrix,
+    below: &mut Matrix,
+    clock: &Clock,
+    input: impl Fn(usize) -> &'a [f32],
+) {
+    below.reshape(d.rows(), layer.kernel.nrows());
+    clock.gemm(1.0, d.view(), layer.kernel.t(), 0.0, below.view_mut());
+    if activation == Activation::Relu {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..d.rows() {
+                    let pairs = below.row_mut(i).iter_mut().zip(input(i));
+                    pairs.for_each(|(d, &x)| *d = if x > 0.0 { *d } else { 0.0 });
+                }
+            },
+        );
+    }
+}

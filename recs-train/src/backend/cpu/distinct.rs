@@ -1,0 +1,61 @@
+//! The distinct ids of a batch, without sorting and without hashing.
+
+/// Ids of a batch, each once, in the order of their first coming.
+///
+/// Memory: 8 bytes for each id that there may be.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Distinct {
+    /// For each possible id the turn in which it was last seen, and its place in `ids` then.
+    seen: Vec<(u32, u32)>,
+    turn: u32,
+    pub(super) ids: Vec<u32>,
+    /// Place in `ids` of each member of the batch. `[batch]`
+    pub(super) slots: Vec<u32>,
+}
+
+impl Distinct {
+    /// For ids below `n`.
+    pub(super) fn new(n: usize) -> Self {
+        Self { seen: vec![(0, 0); n], ..Self::default() }
+    }
+
+    /// Takes the next batch. O(batch).
+    pub(super) fn fill(&mut self, batch: impl Iterator<Item = u32>) {
+        self.ids.clear();
+        self.slots.clear();
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn == 0 {
+            self.seen.fill((0, 0));
+            self.turn = 1;
+        }
+        for id in batch {
+            let (turn, slot) = &mut self.seen[id as usize];
+            if *turn != self.turn {
+                (*turn, *slot) = (self.turn, self.ids.len() as u32);
+                self.ids.push(id);
+            }
+            self.slots.push(*slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_each_id_once_and_says_where() {
+        let mut distinct = Distinct::new(10);
+        for (batch, ids, slots) in [
+            (vec![7u32, 3, 7, 9, 3], vec![7u32, 3, 9], vec![0u32, 1, 0, 2, 1]),
+            (vec![3, 3], vec![3], vec![0, 0]),
+            (vec![], vec![], vec![]),
+        ] {
+            distinct.fill(batch.into_iter());
+            assert_eq!((&distinct.ids, &distinct.slots), (&ids, &slots));
+        }
+        distinct.turn = u32::MAX;
+        distinct.fill([3u32, 1].into_iter());
+        assert_eq!((&distinct.ids, distinct.turn), (&vec![3, 1], 1));
+    }
+}
