@@ -3,7 +3,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
-use recs_benches::PurchaseLog;
+use recs_benches::{PurchaseLog, beside};
+use recs_core::model::Activation;
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
@@ -12,6 +13,7 @@ use recs_train::data::Shuffle;
 use recs_train::trainer::{Popularity, initial_weights};
 use recs_train::{TrainConfig, TrainData};
 use std::sync::Arc;
+use std::time::Instant;
 
 const ROWS: usize = 50_000;
 const BATCH: usize = 2048;
@@ -45,13 +47,25 @@ fn train_epoch(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("train_epoch/{ROWS}_rows_batch_{BATCH}_{threads}_threads"));
     let trained = ROWS / BATCH * BATCH;
     group.sample_size(10).throughput(Throughput::Elements(trained as u64));
-    for (preset, mut config) in
-        [("reference", TrainConfig::reference()), ("recommended", TrainConfig::recommended())]
-    {
+    let mut relu = TrainConfig::reference();
+    (relu.query.activation, relu.candidate.activation) = (Activation::Relu, Activation::Relu);
+    for (preset, mut config) in [
+        ("reference", TrainConfig::reference()),
+        ("reference_relu", relu),
+        ("recommended", TrainConfig::recommended()),
+    ] {
         (config.batch, config.threads) = (BATCH, threads);
         let (data, vocabulary) = data(&config);
         let mut rows: Vec<u32> = (0..ROWS as u32).collect();
         let start = || backend(&config, &data, &vocabulary, &(0..ROWS as u32).collect::<Vec<_>>());
+        let mut warm = start();
+        let (from, before) = (Instant::now(), warm.gemm_time());
+        for batch in rows.chunks_exact(BATCH) {
+            warm.step(batch, config.learning_rate).unwrap();
+        }
+        let share =
+            (warm.gemm_time() - before).as_secs_f64() / (from.elapsed().as_secs_f64() * threads as f64);
+        beside(&format!("train_epoch/{preset}: share of the step inside matrix products"), share, "of 1");
         group.bench_function(preset, |b| {
             let epoch = |mut backend: CpuBackend| {
                 Shuffle::new(config.seed).order(&mut rows, 0);
