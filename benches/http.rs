@@ -34,8 +34,15 @@ async fn model() -> ModelArtifact {
     let vocabulary = Arc::new(built.unwrap());
     let config = TrainConfig { epochs: 1, split: SplitKind::Random, ..TrainConfig::reference() };
     let model = config.model(&schema).unwrap();
-    let loaded =
-        TrainData::load(&dataset, &schema, Arc::clone(&vocabulary), 2, Arc::new(Silent), &cancel).await;
+    let loaded = TrainData::load(
+        &dataset,
+        &schema,
+        Arc::clone(&vocabulary),
+        &LoadOptions::in_memory(2),
+        Arc::new(Silent),
+        &cancel,
+    )
+    .await;
     let trainer = Trainer::new(Arc::new(loaded.unwrap()), model, vocabulary, config).unwrap();
     trainer.fit(&Silent, &cancel).unwrap().into_artifact("bench").unwrap()
 }

@@ -9,7 +9,7 @@ use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::backend::{Backend, CpuBackend};
-use recs_train::data::Shuffle;
+use recs_train::data::{EpochOrder, LoadOptions};
 use recs_train::trainer::{Popularity, initial_weights};
 use recs_train::{TrainConfig, TrainData};
 use std::sync::Arc;
@@ -27,8 +27,15 @@ fn data(config: &TrainConfig) -> (Arc<TrainData>, Arc<Vocabulary>) {
         let built = Vocabulary::build(&dataset, &schema, &small, 2, quiet, &cancel).await;
         let vocabulary = Arc::new(built.unwrap());
         let encoded = config.model(&schema).unwrap().schema;
-        let loaded =
-            TrainData::load(&dataset, &encoded, Arc::clone(&vocabulary), 2, Arc::new(Silent), &cancel).await;
+        let loaded = TrainData::load(
+            &dataset,
+            &encoded,
+            Arc::clone(&vocabulary),
+            &LoadOptions::in_memory(2),
+            Arc::new(Silent),
+            &cancel,
+        )
+        .await;
         (Arc::new(loaded.unwrap()), vocabulary)
     })
 }
@@ -56,7 +63,7 @@ fn train_epoch(c: &mut Criterion) {
     ] {
         (config.batch, config.threads) = (BATCH, threads);
         let (data, vocabulary) = data(&config);
-        let mut rows: Vec<u32> = (0..ROWS as u32).collect();
+        let rows: Vec<u32> = (0..ROWS as u32).collect();
         let start = || backend(&config, &data, &vocabulary, &(0..ROWS as u32).collect::<Vec<_>>());
         let mut warm = start();
         let (from, before) = (Instant::now(), warm.gemm_time());
@@ -68,8 +75,8 @@ fn train_epoch(c: &mut Criterion) {
         beside(&format!("train_epoch/{preset}: share of the step inside matrix products"), share, "of 1");
         group.bench_function(preset, |b| {
             let epoch = |mut backend: CpuBackend| {
-                Shuffle::new(config.seed).order(&mut rows, 0);
-                for batch in rows.chunks_exact(BATCH) {
+                let mut order = EpochOrder::new(&rows, config.seed, 0);
+                while let Some(batch) = order.next_batch(BATCH) {
                     backend.step(batch, config.learning_rate).unwrap();
                 }
                 backend

@@ -26,7 +26,7 @@ use recs_etl::source::{ParquetConfig, ParquetSource};
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
 use recs_serve::retriever::{Host, Request, Retriever};
 use recs_serve::workers::Workers;
-use recs_train::{Fitted, TrainConfig, TrainData, Trainer};
+use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -150,8 +150,15 @@ async fn train(dataset: &Dataset, schema: &Schema, vocabulary: Vocabulary) -> Re
     println!("3. Train the two towers");
     let (config, cancel) = (TrainConfig::recommended(), CancelToken::new());
     let (model, vocabulary) = (config.model(schema)?, Arc::new(vocabulary));
-    let data =
-        TrainData::load(dataset, &model.schema, vocabulary.clone(), 2, Arc::new(Printer), &cancel).await?;
+    let data = TrainData::load(
+        dataset,
+        &model.schema,
+        vocabulary.clone(),
+        &LoadOptions::in_memory(2),
+        Arc::new(Printer),
+        &cancel,
+    )
+    .await?;
     let trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
     Ok(tokio::task::spawn_blocking(move || trainer.fit(&Printer, &cancel)).await??)
 }

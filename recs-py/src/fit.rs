@@ -10,7 +10,7 @@ use recs_core::tenant::TenantId;
 use recs_serve::retriever::Retriever;
 use recs_train::data::SplitKind;
 use recs_train::trainer::evaluate_artifact;
-use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
+use recs_train::{Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -132,7 +132,14 @@ fn load(
 ) -> Result<TrainData> {
     let (vocabulary, observer) = (Arc::clone(vocabulary), context.shared_observer());
     let cores = context.parallelism();
-    let loading = TrainData::load(&rows.shards, schema, vocabulary, cores, observer, &context.cancel);
+    let loading = TrainData::load(
+        &rows.shards,
+        schema,
+        vocabulary,
+        &LoadOptions::in_memory(cores),
+        observer,
+        &context.cancel,
+    );
     context.wait(loading).map_err(Error::from)
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use recs_core::{dataset::Dataset, observe::{CancelToken, Silent}, schema::Schema, store::Store, vocab::Vocabulary};
-//! use recs_train::{TrainConfig, TrainData, Trainer};
+//! use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
 //! use std::sync::Arc;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@
 //!
 //! let config = TrainConfig::recommended();
 //! let model = config.model(&schema)?;
-//! let data = TrainData::load(&dataset, &model.schema, vocabulary.clone(), 2, Arc::new(Silent), &cancel).await?;
+//! let data = TrainData::load(&dataset, &model.schema, vocabulary.clone(), &LoadOptions::in_memory(2), Arc::new(Silent), &cancel).await?;
 //! let fitted = Trainer::new(Arc::new(data), model, vocabulary, config)?.fit(&Silent, &cancel)?;
 //! println!("Recall@100 {:?}, popularity {:?}", fitted.test.recall_at_100, fitted.popularity.recall_at_100);
 //! let artifact = fitted.into_artifact("2018-01-02")?;
@@ -43,6 +43,6 @@ pub mod tracking;
 pub mod trainer;
 
 pub use config::{EarlyStopping, Preset, TrainConfig};
-pub use data::TrainData;
+pub use data::{LoadOptions, TrainData};
 pub use error::{Error, Result};
 pub use trainer::{Evaluation, Fitted, Trainer};

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::too_many_lines)]
 
 mod it {
+    mod cache;
     mod finite_differences;
     mod reference;
     mod shards;

@@ -105,6 +105,9 @@ pub(crate) struct TrainArgs {
     /// Threads; 0 = all cores.
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// Folder for encoded rows, which are mapped instead of held in memory: for data larger than that.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<std::path::PathBuf>,
 }
 
 /// Which model version.

@@ -55,20 +55,20 @@ impl TowerModel {
         self.dim
     }
 
-    /// Refuses columns with an id beyond its table, and those of another tower.
+    /// Refuses ids `[rows, tables]` of which one is beyond its table, and those of another tower.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn check(&self, columns: &TowerColumns) -> Result<()> {
+    pub fn check(&self, rows: usize, ids: &[u32]) -> Result<()> {
         let tables = &self.weights.embeddings;
         let shape = |tensor: &str, expected, got| {
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };
-        if columns.ids.len() != columns.rows * tables.len() {
-            return shape("ids", vec![columns.rows, tables.len()], vec![columns.ids.len()]);
+        if ids.len() != rows * tables.len() {
+            return shape("ids", vec![rows, tables.len()], vec![ids.len()]);
         }
         for (i, table) in tables.iter().enumerate() {
-            let highest = columns.ids.iter().skip(i).step_by(tables.len()).max();
+            let highest = ids.iter().skip(i).step_by(tables.len()).max();
             if let Some(&id) = highest.filter(|&&id| id as usize >= table.nrows()) {
                 return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
             }

@@ -1,12 +1,17 @@
 //! Encoded rows of a dataset.
 
+use super::cache;
+use super::column::{Column, EncodedRows};
+use super::part::{Labels, Latest, Merged, Part, RowColumns};
 use recs_core::Result;
-use recs_core::dataset::Dataset;
+use recs_core::artifact::Digest;
+use recs_core::dataset::{Dataset, ShardInfo};
 use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns};
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::{Encoding, Role, Schema, Tower, Value};
 use recs_core::vocab::Vocabulary;
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,25 +20,46 @@ pub const NO_PRODUCT: u32 = u32::MAX;
 
 /// All rows of a dataset as integers and numbers.
 ///
-/// Memory: 4 bytes for each table and number of the query tower, and 28 bytes, a row.
+/// Memory: 4 bytes for each table and number of the query tower, and 24 bytes, a row; nothing but 4 bytes a row of each split
+/// when the rows are in a cache.
 #[derive(Debug, Clone)]
 pub struct TrainData {
     /// The query tower's columns, `[rows, …]`.
-    pub query: TowerColumns,
+    pub query: EncodedRows,
     /// Distinct rows of the candidate tower.
     pub candidates: TowerColumns,
     /// Row of `candidates` that belongs to each row. `[rows]`
-    pub candidate: Vec<u32>,
+    pub candidate: Column<u32>,
     /// Position in the catalogue of each row's product, or [`NO_PRODUCT`]. `[rows]`
-    pub product: Vec<u32>,
+    pub product: Column<u32>,
     /// Vocabulary id of each row's customer. `[rows]`
-    pub customer: Vec<u32>,
+    pub customer: Column<u32>,
     /// Vocabulary id of each row's city, 0 without such a field. `[rows]`
-    pub city: Vec<u32>,
+    pub city: Column<u32>,
     /// Unix seconds, 0 without such a field. `[rows]`
-    pub timestamp: Vec<i64>,
+    pub timestamp: Column<i64>,
     /// The products, ascending by vocabulary id.
     pub catalogue: Catalogue,
+}
+
+/// How data is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Shards read at a time; 0 = one.
+    pub parallelism: usize,
+    /// Folder for encoded rows. With it they are written to files once for each dataset, schema and vocabulary, and mapped:
+    /// memory need not have room for them, and the next run starts at once.
+    ///
+    /// Disk: 4 bytes for each table and number of the query tower, and 24 bytes, a row. Memory while writing: 65,536 rows
+    /// for each shard in flight, and the distinct candidates of every shard.
+    pub cache: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// In memory, `parallelism` shards at a time.
+    pub fn in_memory(parallelism: usize) -> Self {
+        Self { parallelism, cache: None }
+    }
 }
 
 /// The products that the rows hold.
@@ -47,24 +73,6 @@ pub struct Catalogue {
     pub name: Vec<u32>,
     /// Vocabulary id of the category in that row, 0 without such a field.
     pub category: Vec<u32>,
-}
-
-/// What one shard gives.
-#[derive(Debug, Default)]
-struct Part {
-    query: TowerColumns,
-    candidate: TowerColumns,
-    labels: Vec<Labels>,
-    timestamp: Vec<i64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Labels {
-    customer: u32,
-    city: u32,
-    product: u32,
-    name: u32,
-    category: u32,
 }
 
 /// Where the roles stand in a row, with the lookups.
@@ -115,34 +123,102 @@ impl Roles {
 }
 
 impl TrainData {
-    /// Reads and encodes a dataset, `parallelism` shards at a time. Order of rows: shard, then record.
+    /// Reads and encodes a dataset. Order of rows: shard, then record.
     ///
     /// # Errors
-    /// Those of [`Dataset::fold_rows`] and of the encoder.
+    /// Those of [`Dataset::fold_rows`] and of the encoder; of a cache that was changed or cannot be written.
     pub async fn load(
         dataset: &Dataset,
         schema: &Schema,
         vocabulary: Arc<Vocabulary>,
-        parallelism: usize,
+        options: &LoadOptions,
         observer: Arc<dyn Observer>,
         cancel: &CancelToken,
     ) -> Result<Self> {
         const STAGE: &str = "load";
         let (started, total) = (Instant::now(), dataset.metadata().total_examples);
         observer.on_event(&Event::Started { stage: STAGE, total: Some(total), unit: "rows" });
-        let encoder = FeatureEncoder::new(schema, Arc::clone(&vocabulary))?;
-        let roles = Roles::new(schema, &vocabulary);
-        let each = move |part: &mut Part, row: &[Value<'_>]| {
-            encoder.query.encode(row, &mut part.query)?;
-            encoder.candidate.encode(row, &mut part.candidate)?;
-            part.labels.push(roles.labels(row)?);
-            part.timestamp.push(roles.timestamp(row));
-            Ok(())
+        let data = match &options.cache {
+            None => Self::in_memory(dataset, schema, &vocabulary, options, cancel).await?,
+            Some(folder) => {
+                let folder = folder.join(key(dataset, schema, &vocabulary)?);
+                Self::mapped(dataset, schema, &vocabulary, options, &folder, cancel).await?
+            }
         };
-        let parts = dataset.fold_rows(schema, parallelism, cancel, |_| Part::default(), each).await?;
-        let data = Self::assemble(parts);
         observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
         Ok(data)
+    }
+
+    async fn in_memory(
+        dataset: &Dataset,
+        schema: &Schema,
+        vocabulary: &Arc<Vocabulary>,
+        options: &LoadOptions,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        let push = pusher(schema, vocabulary)?;
+        let parts = dataset.fold_rows(schema, options.parallelism, cancel, |_| Part::default(), push).await?;
+        let (mut merged, mut rows) = (Merged::default(), RowColumns::default());
+        for mut part in parts {
+            let places = merged.add(&part.candidates, &part.latest);
+            part.rows.candidate.iter_mut().for_each(|c| *c = places[*c as usize]);
+            rows.append(part.rows);
+        }
+        let (catalogue, places) = Catalogue::of(&merged.latest);
+        rows.product.iter_mut().for_each(|p| *p = places.get(p).copied().unwrap_or(NO_PRODUCT));
+        Ok(Self {
+            query: EncodedRows {
+                rows: rows.query.rows,
+                ids: rows.query.ids.into(),
+                numbers: rows.query.numbers.into(),
+            },
+            candidates: merged.candidates(),
+            candidate: rows.candidate.into(),
+            product: rows.product.into(),
+            customer: rows.customer.into(),
+            city: rows.city.into(),
+            timestamp: rows.timestamp.into(),
+            catalogue,
+        })
+    }
+
+    async fn mapped(
+        dataset: &Dataset,
+        schema: &Schema,
+        vocabulary: &Arc<Vocabulary>,
+        options: &LoadOptions,
+        folder: &Path,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        if let Some(data) = cache::open(folder)? {
+            return Ok(data);
+        }
+        let (mut first, mut firsts) = (0, HashMap::new());
+        for shard in &dataset.metadata().shards {
+            firsts.insert(shard.file.clone(), first);
+            first += shard.rows as usize;
+        }
+        let writer = Arc::new(cache::Writer::new(folder, first)?);
+        let (push, into) = (pusher(schema, vocabulary)?, Arc::clone(&writer));
+        let start = |shard: &ShardInfo| (Part::default(), firsts[&shard.file], 0);
+        let each = move |(part, first, written): &mut (Part, usize, usize), row: &[Value<'_>]| {
+            push(part, row)?;
+            if part.rows.rows() == cache::FLUSH_ROWS {
+                into.write(&mut part.rows, *first + *written)?;
+                *written += cache::FLUSH_ROWS;
+            }
+            Ok(())
+        };
+        let parts = dataset.fold_rows(schema, options.parallelism, cancel, start, each).await?;
+        let mut known = Vec::new();
+        for (mut part, first, written) in parts {
+            writer.write(&mut part.rows, first + written)?;
+            known.push((part, first));
+        }
+        if let Some(writer) = Arc::into_inner(writer) {
+            writer.finish(known)?;
+        }
+        cache::open(folder)?.ok_or_else(|| recs_core::Error::NotFound { path: folder.display().to_string() })
     }
 
     /// Rows.
@@ -150,32 +226,10 @@ impl TrainData {
         self.product.len()
     }
 
-    fn assemble(parts: Vec<Part>) -> Self {
-        let (mut query, mut labels, mut timestamp) = (TowerColumns::default(), Vec::new(), Vec::new());
-        let mut distinct = Distinct::default();
-        let mut candidate = Vec::new();
-        for part in parts {
-            candidate.extend(distinct.insert_all(&part.candidate));
-            query.append(part.query);
-            labels.extend(part.labels);
-            timestamp.extend(part.timestamp);
-        }
-        let (catalogue, product) = Catalogue::build(&labels, &candidate, &timestamp);
-        Self {
-            query,
-            candidates: distinct.columns,
-            candidate,
-            product,
-            customer: labels.iter().map(|l| l.customer).collect(),
-            city: labels.iter().map(|l| l.city).collect(),
-            timestamp,
-            catalogue,
-        }
-    }
-
     /// The candidate tower's columns of the catalogue, in catalogue order.
     pub fn catalogue_columns(&self) -> TowerColumns {
-        select(&self.candidates, self.catalogue.candidate.iter().map(|&c| c as usize))
+        let from = &self.candidates;
+        select(&from.ids, &from.numbers, from.rows, self.catalogue.candidate.iter().map(|&c| c as usize))
     }
 
     /// Refuses a model that reads other columns than these.
@@ -183,11 +237,19 @@ impl TrainData {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config).
     pub fn check(&self, model: &ModelConfig) -> crate::Result<()> {
-        for (tower, columns) in [(Tower::Query, &self.query), (Tower::Candidate, &self.candidates)] {
+        for (tower, rows, ids, values) in [
+            (Tower::Query, self.query.rows, self.query.ids.len(), self.query.numbers.len()),
+            (
+                Tower::Candidate,
+                self.candidates.rows,
+                self.candidates.ids.len(),
+                self.candidates.numbers.len(),
+            ),
+        ] {
             let encodings = model.schema.encodings(tower);
             let tables = encodings.iter().filter(|e| e.has_table()).count();
             let numbers: usize = encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum();
-            if (columns.ids.len(), columns.numbers.len()) != (columns.rows * tables, columns.rows * numbers) {
+            if (ids, values) != (rows * tables, rows * numbers) {
                 let reason = format!(
                     "its {} tower reads {tables} ids and {numbers} numbers a row, the data was encoded for another \
                      schema; load it with the model's (TrainConfig::model)",
@@ -201,74 +263,60 @@ impl TrainData {
 
     /// The query tower's columns of some rows.
     pub fn query_columns(&self, rows: &[u32]) -> TowerColumns {
-        select(&self.query, rows.iter().map(|&r| r as usize))
+        let from = &self.query;
+        select(&from.ids, &from.numbers, from.rows, rows.iter().map(|&r| r as usize))
     }
 }
 
-fn select(from: &TowerColumns, rows: impl Iterator<Item = usize>) -> TowerColumns {
-    let (tables, numbers) = (from.ids.len() / from.rows.max(1), from.numbers.len() / from.rows.max(1));
+/// Encodes rows into parts.
+fn pusher(
+    schema: &Schema,
+    vocabulary: &Arc<Vocabulary>,
+) -> Result<impl Fn(&mut Part, &[Value<'_>]) -> Result<()> + Send + Sync + 'static> {
+    let encoder = FeatureEncoder::new(schema, Arc::clone(vocabulary))?;
+    let roles = Roles::new(schema, vocabulary);
+    Ok(move |part: &mut Part, row: &[Value<'_>]| {
+        let labels = roles.labels(row)?;
+        encoder.query.encode(row, &mut part.rows.query)?;
+        encoder.candidate.encode(row, &mut part.scratch)?;
+        part.push(labels, roles.timestamp(row));
+        Ok(())
+    })
+}
+
+/// Name of the cache of a dataset's rows as a schema and a vocabulary encode them.
+fn key(dataset: &Dataset, schema: &Schema, vocabulary: &Vocabulary) -> Result<String> {
+    let encoded =
+        serde_json::to_vec(schema).map_err(|e| recs_core::Error::config("schema", e.to_string()))?;
+    let parts =
+        [dataset.metadata().to_json()?, encoded, vocabulary.to_json(schema)?].map(|json| Digest::of(&json));
+    let all: String = parts.iter().map(|digest| digest.sha256.as_str()).collect();
+    Ok(Digest::of(all.as_bytes()).sha256[..32].to_owned())
+}
+
+fn select(ids: &[u32], numbers: &[f32], of: usize, rows: impl Iterator<Item = usize>) -> TowerColumns {
+    let (tables, width) = (ids.len() / of.max(1), numbers.len() / of.max(1));
     let mut out = TowerColumns::default();
     for row in rows {
         out.rows += 1;
-        out.ids.extend_from_slice(&from.ids[row * tables..(row + 1) * tables]);
-        out.numbers.extend_from_slice(&from.numbers[row * numbers..(row + 1) * numbers]);
+        out.ids.extend_from_slice(&ids[row * tables..(row + 1) * tables]);
+        out.numbers.extend_from_slice(&numbers[row * width..(row + 1) * width]);
     }
     out
 }
 
-/// Rows of a tower, each kept once, in the order of their first coming.
-#[derive(Default)]
-struct Distinct {
-    columns: TowerColumns,
-    seen: HashMap<Vec<u32>, u32>,
-}
-
-impl Distinct {
-    fn insert_all(&mut self, part: &TowerColumns) -> Vec<u32> {
-        let (tables, numbers) = (part.ids.len() / part.rows.max(1), part.numbers.len() / part.rows.max(1));
-        let mut key = Vec::with_capacity(tables + numbers);
-        (0..part.rows)
-            .map(|row| {
-                let ids = &part.ids[row * tables..(row + 1) * tables];
-                let values = &part.numbers[row * numbers..(row + 1) * numbers];
-                key.clear();
-                key.extend_from_slice(ids);
-                key.extend(values.iter().map(|x| x.to_bits()));
-                if let Some(&known) = self.seen.get(&key) {
-                    return known;
-                }
-                let new = self.columns.rows as u32;
-                self.seen.insert(key.clone(), new);
-                self.columns.rows += 1;
-                self.columns.ids.extend_from_slice(ids);
-                self.columns.numbers.extend_from_slice(values);
-                new
-            })
-            .collect()
-    }
-}
-
 impl Catalogue {
-    fn build(labels: &[Labels], candidate: &[u32], timestamp: &[i64]) -> (Self, Vec<u32>) {
-        // Vocabulary id -> row of its latest purchase.
-        let mut latest: BTreeMap<u32, usize> = BTreeMap::new();
-        for (row, label) in labels.iter().enumerate().filter(|(_, l)| l.product != 0) {
-            let known = latest.entry(label.product).or_insert(row);
-            if timestamp[row] >= timestamp[*known] {
-                *known = row;
-            }
-        }
-        let mut catalogue = Self::default();
-        let mut place = HashMap::with_capacity(latest.len());
-        for (id, row) in latest {
-            place.insert(id, catalogue.ids.len() as u32);
+    /// The catalogue, and the place in it of each vocabulary id.
+    pub(super) fn of(latest: &BTreeMap<u32, Latest>) -> (Self, HashMap<u32, u32>) {
+        let (mut catalogue, mut places) = (Self::default(), HashMap::with_capacity(latest.len()));
+        for (&id, latest) in latest {
+            places.insert(id, catalogue.ids.len() as u32);
             catalogue.ids.push(id);
-            catalogue.candidate.push(candidate[row]);
-            catalogue.name.push(labels[row].name);
-            catalogue.category.push(labels[row].category);
+            catalogue.candidate.push(latest.candidate);
+            catalogue.name.push(latest.name);
+            catalogue.category.push(latest.category);
         }
-        let product = labels.iter().map(|l| place.get(&l.product).copied().unwrap_or(NO_PRODUCT)).collect();
-        (catalogue, product)
+        (catalogue, places)
     }
 
     /// Number of products.

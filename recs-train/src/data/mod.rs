@@ -4,12 +4,19 @@
 //! |---|---|
 //! | `columns.rs` | [`TrainData`]: encoded rows and the catalogue |
 //! | `split.rs` | [`Split`]: training, validation and test rows |
-//! | `shuffle.rs` | [`Shuffle`]: a new order an epoch, from a seed |
+//! | `column.rs` | [`Column`]: numbers in memory or in a mapped file |
+//! | `part.rs` | what one shard gives, and how parts are merged |
+//! | `cache.rs` | encoded rows in files, for data that memory has no room for; their format |
+//! | `order.rs` | [`EpochOrder`]: a new order an epoch, from a seed |
 
+mod cache;
+mod column;
 mod columns;
-mod shuffle;
+mod order;
+mod part;
 mod split;
 
-pub use columns::{Catalogue, NO_PRODUCT, TrainData};
-pub use shuffle::Shuffle;
+pub use column::{Column, EncodedRows, Mapped};
+pub use columns::{Catalogue, LoadOptions, NO_PRODUCT, TrainData};
+pub use order::EpochOrder;
 pub use split::{Split, SplitKind};

@@ -5,7 +5,7 @@ use super::init::{initial_weights, silence_unknown};
 use super::popularity::Popularity;
 use crate::backend::{Backend, CpuBackend, StepLoss};
 use crate::config::{Preset, TrainConfig};
-use crate::data::{Shuffle, TrainData};
+use crate::data::{EpochOrder, TrainData};
 use crate::error::{Error, Result};
 use crate::schedule::{Plateau, warm_up};
 use rayon::ThreadPool;
@@ -124,8 +124,7 @@ impl Job<'_> {
 /// Steps, counted and reported.
 struct Progress<'a> {
     job: &'a Job<'a>,
-    rows: Vec<u32>,
-    shuffle: Shuffle,
+    rows: &'a [u32],
     batch: usize,
     steps: u64,
     done: u64,
@@ -134,11 +133,10 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(job: &'a Job<'a>, rows: &[u32]) -> Self {
+    fn new(job: &'a Job<'a>, rows: &'a [u32]) -> Self {
         Self {
             job,
-            rows: rows.to_vec(),
-            shuffle: Shuffle::new(job.config.seed),
+            rows,
             batch: job.config.batch.min(rows.len()),
             steps: 0,
             done: 0,
@@ -149,9 +147,9 @@ impl<'a> Progress<'a> {
 
     /// All full batches of an epoch; the rest, less than a batch, is other rows in every epoch.
     fn epoch(&mut self, backend: &mut dyn Backend, epoch: usize, rate: f32) -> Result<EpochStats> {
-        self.shuffle.order(&mut self.rows, epoch);
+        let mut order = EpochOrder::new(self.rows, self.job.config.seed, epoch);
         let (started, mut loss, mut steps) = (Instant::now(), StepLoss::default(), 0);
-        for batch in self.rows.chunks_exact(self.batch.max(1)) {
+        while let Some(batch) = order.next_batch(self.batch.max(1)) {
             self.job.cancel.check()?;
             self.steps += 1;
             let warm = warm_up(self.job.config.schedule.warm_up_steps, self.steps);

@@ -7,7 +7,7 @@ use recs_core::schema::{Schema, Value};
 use recs_core::store::Store;
 use recs_core::tfrecord::{RecordWriter, ShardPlan, shard_name};
 use recs_core::vocab::Vocabulary;
-use recs_train::TrainData;
+use recs_train::{LoadOptions, TrainData};
 use std::sync::Arc;
 
 /// One purchase.
@@ -68,7 +68,16 @@ pub(super) async fn dataset(rows: &[Purchase], shards: usize) -> Dataset {
 pub(super) async fn load(dataset: &Dataset, schema: &Schema, vocabulary: &Arc<Vocabulary>) -> Arc<TrainData> {
     let vocabulary = Arc::clone(vocabulary);
     Arc::new(
-        TrainData::load(dataset, schema, vocabulary, 2, Arc::new(Silent), &CancelToken::new()).await.unwrap(),
+        TrainData::load(
+            dataset,
+            schema,
+            vocabulary,
+            &LoadOptions::in_memory(2),
+            Arc::new(Silent),
+            &CancelToken::new(),
+        )
+        .await
+        .unwrap(),
     )
 }
 

@@ -14,9 +14,9 @@ pub(super) async fn run(context: &Context, args: &EvaluateArgs) -> Result<Report
     let trained_with = artifact.metadata.hyperparameters.get("split").cloned().unwrap_or_default();
     let split: SplitKind =
         args.split.or_else(|| serde_json::from_value(trained_with).ok()).unwrap_or_default();
-    let (observer, parallelism) = (context.observer.clone(), context.parallelism());
+    let (observer, options) = (context.observer.clone(), LoadOptions::in_memory(context.parallelism()));
     let (schema, vocabulary) = (&artifact.config.schema, artifact.vocabulary.clone());
-    let loading = TrainData::load(&dataset, schema, vocabulary, parallelism, observer, &context.cancel);
+    let loading = TrainData::load(&dataset, schema, vocabulary, &options, observer, &context.cancel);
     let data = loading.await?;
     let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
     let model = artifact.clone();

@@ -5,7 +5,7 @@ use crate::args::TrainArgs;
 use crate::error::{Error, Result};
 use crate::output::{Report, percent};
 use recs_core::Error as CoreError;
-use recs_train::{Evaluation, TrainConfig, TrainData, Trainer};
+use recs_train::{Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +19,10 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         found => found?,
     };
     let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
-    let (observer, parallelism) = (context.observer.clone(), context.parallelism());
+    let options = LoadOptions { parallelism: context.parallelism(), cache: args.cache.clone() };
+    let observer = context.observer.clone();
     let loading =
-        TrainData::load(&dataset, &model.schema, vocabulary.clone(), parallelism, observer, &context.cancel);
+        TrainData::load(&dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
     let trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
     let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
     let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));

@@ -66,8 +66,11 @@ impl CpuBackend {
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
         data.check(&model)?;
-        for (tower, columns) in [(Tower::Query, &data.query), (Tower::Candidate, &data.candidates)] {
-            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(columns)?;
+        let (query, candidates) = (&data.query, &data.candidates);
+        for (tower, rows, ids) in
+            [(Tower::Query, query.rows, &*query.ids), (Tower::Candidate, candidates.rows, &candidates.ids)]
+        {
+            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(rows, ids)?;
         }
         if config.loss.log_q && log_q.len() != data.catalogue.len() {
             let reason =
@@ -150,8 +153,17 @@ impl CpuBackend {
             (&mut update.query.embeddings, &mut update.candidate.embeddings);
         let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
         rayon::join(
-            || query.forward(q, query_states, step, &data.query, batch, clock),
-            || candidate.forward(c, candidate_states, step, &data.candidates, products, clock),
+            || query.forward(q, query_states, step, (&data.query.ids, &data.query.numbers), batch, clock),
+            || {
+                candidate.forward(
+                    c,
+                    candidate_states,
+                    step,
+                    (&data.candidates.ids, &data.candidates.numbers),
+                    products,
+                    clock,
+                )
+            },
         );
         candidates.embed(candidate, self.model.embedding_dim());
     }

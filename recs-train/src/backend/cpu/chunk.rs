@@ -6,7 +6,7 @@ use super::matrix::{Matrix, add};
 use super::part::TablePart;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
 use pulp::Arch;
-use recs_core::model::{Activation, Dense, TowerColumns, TowerConfig, activate, l2_normalise};
+use recs_core::model::{Activation, Dense, TowerConfig, activate, l2_normalise};
 
 /// Activations and gradients of a run of rows. Rooms are kept from step to step.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ impl Chunk {
         config: &TowerConfig,
         folded: &Folded,
         (parts, numbers): (&[TablePart], &Numbers),
-        columns: &TowerColumns,
+        columns: &[f32],
         (rows, first): (&[u32], usize),
         clock: &Clock,
     ) {
@@ -89,7 +89,7 @@ impl Chunk {
         }
     }
 
-    fn add_numbers(&mut self, numbers: &Numbers, columns: &TowerColumns, rows: &[u32], clock: &Clock) {
+    fn add_numbers(&mut self, numbers: &Numbers, columns: &[f32], rows: &[u32], clock: &Clock) {
         let n = numbers.at.len();
         if n == 0 {
             return;
@@ -97,7 +97,7 @@ impl Chunk {
         self.numbers.reshape(rows.len(), n);
         for (i, &row) in rows.iter().enumerate() {
             let from = row as usize * n;
-            self.numbers.row_mut(i).copy_from_slice(&columns.numbers[from..from + n]);
+            self.numbers.row_mut(i).copy_from_slice(&columns[from..from + n]);
         }
         clock.gemm(1.0, self.numbers.view(), numbers.kernel.view(), 1.0, self.outputs[0].view_mut());
     }

@@ -9,7 +9,7 @@ use super::part::TablePart;
 use crate::optim::{Optimiser, Step};
 use ndarray::Array2;
 use rayon::prelude::*;
-use recs_core::model::{Dense, ModelConfig, TowerColumns, TowerConfig, TowerWeights};
+use recs_core::model::{Dense, ModelConfig, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
 
 /// Rooms of a tower, kept from step to step.
@@ -63,7 +63,7 @@ impl TowerStep {
         weights: &mut TowerWeights,
         states: &mut [Box<dyn Optimiser>],
         step: &Step,
-        columns: &TowerColumns,
+        (ids, numbers): (&[u32], &[f32]),
         batch: &[u32],
         clock: &Clock,
     ) {
@@ -73,7 +73,7 @@ impl TowerStep {
         let tables = self.parts.len();
         let each = self.parts.par_iter_mut().zip(&mut weights.embeddings).zip(states);
         each.for_each(|((part, table), state)| {
-            part.forward(&columns.ids, tables, batch, table, (state.as_mut(), step), &kernel, clock);
+            part.forward(ids, tables, batch, table, (state.as_mut(), step), &kernel, clock);
         });
         self.run = batch.len().div_ceil(self.chunks.len()).max(1);
         let (run, inputs) = (self.run, (self.parts.as_slice(), &self.numbers));
@@ -81,7 +81,7 @@ impl TowerStep {
         self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
             let from = (i * run).min(batch.len());
             let rows = &batch[from..(from + run).min(batch.len())];
-            chunk.forward(config, folded, inputs, columns, (rows, from), clock);
+            chunk.forward(config, folded, inputs, numbers, (rows, from), clock);
         });
     }
 
