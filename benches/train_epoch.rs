@@ -8,7 +8,7 @@ use recs_core::model::Activation;
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::backend::{Backend, CpuBackend};
+use recs_train::backend::{Backend, Batch, CpuBackend};
 use recs_train::data::{EpochOrder, LoadOptions};
 use recs_train::trainer::{Popularity, initial_weights};
 use recs_train::{TrainConfig, TrainData};
@@ -68,7 +68,7 @@ fn train_epoch(c: &mut Criterion) {
         let mut warm = start();
         let (from, before) = (Instant::now(), warm.gemm_time());
         for batch in rows.chunks_exact(BATCH) {
-            warm.step(batch, config.learning_rate).unwrap();
+            warm.step(Batch::rows(batch), config.learning_rate).unwrap();
         }
         let share =
             (warm.gemm_time() - before).as_secs_f64() / (from.elapsed().as_secs_f64() * threads as f64);
@@ -77,7 +77,7 @@ fn train_epoch(c: &mut Criterion) {
             let epoch = |mut backend: CpuBackend| {
                 let mut order = EpochOrder::new(&rows, config.seed, 0);
                 while let Some(batch) = order.next_batch(BATCH) {
-                    backend.step(batch, config.learning_rate).unwrap();
+                    backend.step(Batch::rows(batch), config.learning_rate).unwrap();
                 }
                 backend
             };

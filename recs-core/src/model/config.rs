@@ -68,12 +68,22 @@ impl ModelConfig {
 
     /// Width of a tower's concatenated features.
     pub fn input_width(&self, tower: Tower) -> usize {
-        self.schema.encodings(tower).iter().map(crate::schema::Encoding::width).sum()
+        self.schema.widths(tower).input
     }
 
-    /// Width of the embeddings that both towers give.
+    /// Width of the embeddings that both towers give, a bias included.
     pub fn embedding_dim(&self) -> usize {
-        self.query.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Query))
+        self.output_width(Tower::Query) + usize::from(self.has_bias())
+    }
+
+    /// Width of what a tower's layers give, without a bias.
+    pub fn output_width(&self, tower: Tower) -> usize {
+        self.tower(tower).layers.last().copied().unwrap_or_else(|| self.input_width(tower))
+    }
+
+    /// True when embeddings end with a product's bias, and its counterpart.
+    pub fn has_bias(&self) -> bool {
+        self.schema.widths(Tower::Candidate).has_bias
     }
 
     /// Checks schema, layers and temperature.
@@ -89,10 +99,8 @@ impl ModelConfig {
                 return Err(Error::config(at(), "at most 16 layers of 1 to 4096 units"));
             }
         }
-        let other =
-            self.candidate.layers.last().copied().unwrap_or_else(|| self.input_width(Tower::Candidate));
-        if self.embedding_dim() != other {
-            let dim = self.embedding_dim();
+        let (dim, other) = (self.output_width(Tower::Query), self.output_width(Tower::Candidate));
+        if dim != other {
             return Err(Error::config(
                 "model",
                 format!("query embeddings have {dim} numbers, candidate ones {other}"),

@@ -1,6 +1,6 @@
 //! Rows of values -> the integers and numbers that towers read.
 
-use super::cyclical;
+use super::{Histories, cyclical};
 use crate::error::{Error, Result};
 use crate::hash::hash_bucket;
 use crate::schema::{CYCLICAL_WIDTH, CrossPart, Encoding, Schema, Tower, Value};
@@ -20,6 +20,8 @@ pub struct TowerColumns {
     pub ids: Vec<u32>,
     /// Numbers of the encodings without a table, in schema order.
     pub numbers: Vec<f32>,
+    /// What each row's customer bought before; rows beyond its end have no history.
+    pub histories: Histories,
 }
 
 impl TowerColumns {
@@ -28,10 +30,13 @@ impl TowerColumns {
         self.rows = 0;
         self.ids.clear();
         self.numbers.clear();
+        self.histories.clear();
     }
 
     /// Appends the rows of another part of the same tower.
     pub fn append(&mut self, mut other: Self) {
+        self.histories.pad(self.rows);
+        self.histories.append(&other.histories);
         self.rows += other.rows;
         self.ids.append(&mut other.ids);
         self.numbers.append(&mut other.numbers);
@@ -96,9 +101,8 @@ impl TowerEncoder {
             }
             steps.push(Step { encoding: encoding.clone(), at: [first, second], mean, inverse_std });
         }
-        let tables = steps.iter().filter(|s| s.encoding.has_table()).count();
-        let numbers = steps.iter().filter(|s| !s.encoding.has_table()).map(|s| s.encoding.width()).sum();
-        Ok(Self { vocabulary, steps, tables, numbers })
+        let widths = schema.widths(tower);
+        Ok(Self { vocabulary, steps, tables: widths.ids, numbers: widths.numbers })
     }
 
     /// Ids per row.
@@ -137,10 +141,12 @@ impl TowerEncoder {
 
     fn apply(&self, step: &Step, row: &[Value<'_>], columns: &mut TowerColumns) -> Result<()> {
         match &step.encoding {
-            Encoding::Embedding { field, .. } => {
+            Encoding::Embedding { field, .. } | Encoding::Bias { field, .. } => {
                 let lookup = self.vocabulary.lookup(field)?;
                 columns.ids.push(lookup_id(lookup, value(row, step.at[0], field)?, field)?);
             }
+            // A history is not a value of the row: whoever knows the customer's purchases adds it.
+            Encoding::History { .. } => {}
             Encoding::Buckets { field, .. } => {
                 let buckets = self.vocabulary.buckets(field)?;
                 columns.ids.push(bucket(buckets, value(row, step.at[0], field)?, field)?);

@@ -3,7 +3,7 @@
 use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
 use crate::kernel::gemm;
-use crate::schema::{Encoding, Tower};
+use crate::schema::{Encoding, Tower, Widths};
 use ndarray::{Array2, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ pub struct TowerModel {
     activation: Activation,
     l2_normalise: bool,
     input_width: usize,
+    widths: Widths,
+    /// What embeddings of queries end with, where those of candidates end with a bias.
+    counterpart: Option<f32>,
     dim: usize,
 }
 
@@ -46,6 +49,8 @@ impl TowerModel {
             activation: config.tower(tower).activation,
             l2_normalise: config.tower(tower).l2_normalise,
             input_width: config.input_width(tower),
+            widths: config.schema.widths(tower),
+            counterpart: (tower == Tower::Query && config.has_bias()).then_some(config.temperature),
             dim: config.embedding_dim(),
         })
     }
@@ -60,7 +65,8 @@ impl TowerModel {
     /// # Errors
     /// [`Error::Shape`].
     pub fn check(&self, rows: usize, ids: &[u32]) -> Result<()> {
-        let tables = &self.weights.embeddings;
+        let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.weights.embeddings);
+        let tables: Vec<&Array2<f32>> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
         let shape = |tensor: &str, expected, got| {
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };
@@ -112,7 +118,18 @@ impl TowerModel {
         if self.l2_normalise {
             l2_normalise(x.view_mut());
         }
-        out.assign(&x);
+        let width = x.ncols();
+        out.slice_mut(s![.., ..width]).assign(&x);
+        if let Some(counterpart) = self.counterpart {
+            out.column_mut(width).fill(counterpart);
+        } else if self.widths.has_bias {
+            // The bias is the last encoding: its id is a row's last, its table the tower's.
+            let biases = self.weights.embeddings.last();
+            let ids = columns.ids.chunks_exact(self.widths.ids).skip(first);
+            for (to, ids) in out.column_mut(width).iter_mut().zip(ids) {
+                *to = biases.zip(ids.last()).map_or(0.0, |(table, id)| table[[*id as usize, 0]]);
+            }
+        }
         Ok(())
     }
 
@@ -121,8 +138,7 @@ impl TowerModel {
     /// # Errors
     /// [`Error::Shape`].
     pub fn gather(&self, columns: &TowerColumns, first: usize, mut x: ArrayViewMut2<'_, f32>) -> Result<()> {
-        let tables = self.weights.embeddings.len();
-        let numbers = self.encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum::<usize>();
+        let Widths { ids: tables, numbers, .. } = self.widths;
         let rows = first + x.nrows();
         let shape = |tensor: &str, expected, got| {
             let (expected, got) = (vec![rows, expected], vec![columns.rows, got]);
@@ -133,17 +149,32 @@ impl TowerModel {
         }
         for (i, mut target) in x.rows_mut().into_iter().enumerate() {
             let row = first + i;
-            let (mut table, mut number, mut at) = (0, 0, 0);
+            let (mut table, mut id_at, mut number, mut at) = (0, 0, 0, 0);
             for encoding in &self.encodings {
-                let to = at + encoding.width();
+                let to = at + if encoding.is_bias() { 0 } else { encoding.width() };
                 let mut part = target.slice_mut(s![at..to]);
-                if encoding.has_table() {
+                if encoding.has_id() {
                     let (id, embeddings) =
-                        (columns.ids[row * tables + table] as usize, &self.weights.embeddings[table]);
+                        (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
                     if id >= embeddings.nrows() {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }
-                    part.assign(&embeddings.row(id));
+                    if !encoding.is_bias() {
+                        part.assign(&embeddings.row(id));
+                    }
+                    (table, id_at) = (table + 1, id_at + 1);
+                } else if encoding.is_history() {
+                    let embeddings = &self.weights.embeddings[table];
+                    part.fill(0.0);
+                    if row < columns.histories.rows() {
+                        let (ids, weights) = columns.histories.row(row);
+                        for (&id, &weight) in ids.iter().zip(weights) {
+                            if id as usize >= embeddings.nrows() {
+                                return shape(encoding.name(), embeddings.nrows(), id as usize);
+                            }
+                            part.scaled_add(weight, &embeddings.row(id as usize));
+                        }
+                    }
                     table += 1;
                 } else {
                     let from = row * numbers + number;

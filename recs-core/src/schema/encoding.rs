@@ -59,6 +59,25 @@ pub enum Encoding {
         /// Width of the table.
         dim: usize,
     },
+    /// The customer's earlier purchases -> weighted sum of rows of a table of `products + 1` rows, see
+    /// [`Histories`](crate::model::Histories). In the query tower only; the field is the product's.
+    History {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The field with the role `product`.
+        field: String,
+        /// Width of the table.
+        dim: usize,
+    },
+    /// Vocabulary id -> one learned number that is added to every score of the product, whoever asks. It passes the layers
+    /// by: the embedding gets one number more, to which the query's embeddings have the temperature as counterpart. In
+    /// the candidate tower only, as its last encoding.
+    Bias {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The field.
+        field: String,
+    },
 }
 
 /// One side of a [`Encoding::Cross`].
@@ -99,15 +118,20 @@ impl Encoding {
             | Self::Buckets { name, .. }
             | Self::Normalised { name, .. }
             | Self::Cyclical { name, .. }
-            | Self::Cross { name, .. } => name,
+            | Self::Cross { name, .. }
+            | Self::History { name, .. }
+            | Self::Bias { name, .. } => name,
         }
     }
 
-    /// Columns it contributes to the tower's input.
+    /// Columns it contributes to the tower's input; 1 for a bias, which passes the input by.
     pub fn width(&self) -> usize {
         match self {
-            Self::Embedding { dim, .. } | Self::Buckets { dim, .. } | Self::Cross { dim, .. } => *dim,
-            Self::Normalised { .. } => 1,
+            Self::Embedding { dim, .. }
+            | Self::Buckets { dim, .. }
+            | Self::Cross { dim, .. }
+            | Self::History { dim, .. } => *dim,
+            Self::Normalised { .. } | Self::Bias { .. } => 1,
             Self::Cyclical { .. } => CYCLICAL_WIDTH,
         }
     }
@@ -117,13 +141,30 @@ impl Encoding {
         !matches!(self, Self::Normalised { .. } | Self::Cyclical { .. })
     }
 
+    /// True when each row has an id of that table; false for tables that histories are looked up in.
+    pub fn has_id(&self) -> bool {
+        self.has_table() && !self.is_history()
+    }
+
+    /// True for [`Encoding::History`].
+    pub fn is_history(&self) -> bool {
+        matches!(self, Self::History { .. })
+    }
+
+    /// True for [`Encoding::Bias`].
+    pub fn is_bias(&self) -> bool {
+        matches!(self, Self::Bias { .. })
+    }
+
     /// The fields it reads.
     pub fn fields(&self) -> Vec<&str> {
         match self {
             Self::Embedding { field, .. }
             | Self::Buckets { field, .. }
             | Self::Normalised { field, .. }
-            | Self::Cyclical { field, .. } => vec![field],
+            | Self::Cyclical { field, .. }
+            | Self::History { field, .. }
+            | Self::Bias { field, .. } => vec![field],
             Self::Cross { parts, .. } => parts.iter().map(CrossPart::field).collect(),
         }
     }
@@ -148,7 +189,9 @@ impl Encoding {
             other => refuse(format!("field `{name}` is {other}, Unix seconds as int64 are needed")),
         };
         match self {
-            Self::Embedding { field: name, .. } => {
+            Self::Embedding { field: name, .. }
+            | Self::History { field: name, .. }
+            | Self::Bias { field: name, .. } => {
                 if !field(name)?.has_vocabulary() {
                     return refuse(format!("field `{name}` has no vocabulary: use buckets or normalised"));
                 }

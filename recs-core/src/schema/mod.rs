@@ -34,6 +34,23 @@ pub struct Schema {
     pub candidate: Vec<Encoding>,
 }
 
+/// What [`Schema::widths`] gives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Widths {
+    /// Embedding tables.
+    pub tables: usize,
+    /// Ids a row.
+    pub ids: usize,
+    /// Numbers a row.
+    pub numbers: usize,
+    /// Numbers of the concatenated features.
+    pub input: usize,
+    /// True when the tower looks at histories.
+    pub has_history: bool,
+    /// True when embeddings end with a bias.
+    pub has_bias: bool,
+}
+
 impl Schema {
     /// Checks names, roles and encodings against each other.
     ///
@@ -82,15 +99,37 @@ impl Schema {
             if encodings[..i].iter().any(|e| e.name() == encoding.name()) {
                 return Err(Error::config(at(), "the name of an encoding is used twice in this tower"));
             }
+            if encoding.is_history()
+                && (tower != Tower::Query || self.role(Role::Product)?.name != encoding.fields()[0])
+            {
+                return Err(Error::config(at(), "a history is a feature of the query, made of products"));
+            }
+            if encoding.is_bias() && (tower != Tower::Candidate || i + 1 < encodings.len()) {
+                return Err(Error::config(at(), "a bias is the last encoding of the candidate tower"));
+            }
             encoding.validate(&at(), |name| {
                 let field = self.field(name)?;
-                if field.tower != tower {
+                if (field.tower != tower) != encoding.is_history() {
                     return Err(Error::config(at(), format!("field `{name}` feeds the other tower")));
                 }
                 Ok(field)
             })?;
         }
         Ok(())
+    }
+
+    /// How many of what a row of a tower has.
+    pub fn widths(&self, tower: Tower) -> Widths {
+        let mut widths = Widths::default();
+        for encoding in self.encodings(tower) {
+            widths.tables += usize::from(encoding.has_table());
+            widths.ids += usize::from(encoding.has_id());
+            widths.numbers += if encoding.has_table() { 0 } else { encoding.width() };
+            widths.input += if encoding.is_bias() { 0 } else { encoding.width() };
+            widths.has_history |= encoding.is_history();
+            widths.has_bias |= encoding.is_bias();
+        }
+        widths
     }
 
     /// The encodings of one tower, in the order in which they are concatenated.

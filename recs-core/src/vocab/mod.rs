@@ -70,7 +70,9 @@ impl Vocabulary {
     /// [`Error::MissingVocabulary`].
     pub fn table_rows(&self, encoding: &Encoding) -> Result<usize> {
         Ok(match encoding {
-            Encoding::Embedding { field, .. } => self.lookup(field)?.len() + 1,
+            Encoding::Embedding { field, .. }
+            | Encoding::History { field, .. }
+            | Encoding::Bias { field, .. } => self.lookup(field)?.len() + 1,
             Encoding::Buckets { field, .. } => self.buckets(field)?.boundaries().len() + 1,
             Encoding::Cross { bins, .. } => bins + 1,
             Encoding::Normalised { .. } | Encoding::Cyclical { .. } => 0,

@@ -9,11 +9,30 @@ pub mod cpu;
 pub use cpu::CpuBackend;
 
 use crate::error::Result;
-use recs_core::model::Weights;
+use crate::loss::Targets;
+use recs_core::model::{Histories, Weights};
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::CpuBackend {}
+}
+
+/// What one step is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Rows of the data whose query features are read: the queries. `[n]`
+    pub rows: &'a [u32],
+    /// What each query's customer bought before, for a model that looks at it.
+    pub histories: Option<&'a Histories>,
+    /// What each query is to score high, as positions in the catalogue; None: the product of its row.
+    pub targets: Option<Targets<'a>>,
+}
+
+impl<'a> Batch<'a> {
+    /// Rows, each with its own product.
+    pub fn rows(rows: &'a [u32]) -> Self {
+        Self { rows, histories: None, targets: None }
+    }
 }
 
 /// Executes training steps on one device. Sealed: backends live in this crate.
@@ -22,11 +41,11 @@ mod sealed {
 /// changes them; a step either happens as a whole or, when it fails, leaves the backend unusable. Steps of equal
 /// backends on equal batches give equal bits.
 pub trait Backend: sealed::Sealed + Send {
-    /// One optimiser step on the rows of a batch.
+    /// One optimiser step.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) when the rows do not belong to the data.
-    fn step(&mut self, batch: &[u32], learning_rate: f32) -> Result<StepLoss>;
+    /// [`Error::Config`](crate::Error::Config) when the batch does not belong to the data or the model.
+    fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<StepLoss>;
 
     /// A copy of the weights as they are now.
     fn weights(&mut self) -> Weights;

@@ -93,6 +93,7 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
             rows: manifest.candidates,
             ids: files.map::<u32>("candidate_ids.u32")?.to_vec(),
             numbers: files.map::<f32>("candidate_numbers.f32")?.to_vec(),
+            ..TowerColumns::default()
         },
         candidate: files.map("candidate.u32")?,
         product: row_counts.0,

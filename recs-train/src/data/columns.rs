@@ -8,7 +8,7 @@ use recs_core::artifact::Digest;
 use recs_core::dataset::{Dataset, ShardInfo};
 use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns};
 use recs_core::observe::{CancelToken, Event, Observer};
-use recs_core::schema::{Encoding, Role, Schema, Tower, Value};
+use recs_core::schema::{Role, Schema, Tower, Value, Widths};
 use recs_core::vocab::Vocabulary;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -246,9 +246,7 @@ impl TrainData {
                 self.candidates.numbers.len(),
             ),
         ] {
-            let encodings = model.schema.encodings(tower);
-            let tables = encodings.iter().filter(|e| e.has_table()).count();
-            let numbers: usize = encodings.iter().filter(|e| !e.has_table()).map(Encoding::width).sum();
+            let Widths { ids: tables, numbers, .. } = model.schema.widths(tower);
             if (ids, values) != (rows * tables, rows * numbers) {
                 let reason = format!(
                     "its {} tower reads {tables} ids and {numbers} numbers a row, the data was encoded for another \

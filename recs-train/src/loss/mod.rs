@@ -1,8 +1,8 @@
 //! Losses, one a file.
 
-mod in_batch_softmax;
+mod softmax;
 
-pub use in_batch_softmax::{Columns, Gemm, InBatchSoftmax, NO_COLUMN};
+pub use softmax::{Columns, Gemm, NO_COLUMN, Softmax, Targets};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,23 @@ use serde::{Deserialize, Serialize};
 pub enum Reduction {
     /// Their sum, as `tfrs.tasks.Retrieval` does.
     Sum,
-    /// Their mean.
+    /// Their mean, by the weights of the targets where rows have several.
     Mean,
 }
 
-/// Settings of the in-batch softmax.
+/// What a row's targets are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Negatives {
+    /// The products of the batch.
+    #[default]
+    InBatch,
+    /// The whole catalogue: exact, at a cost that grows with it. For catalogues of up to some ten thousand products.
+    Full,
+}
+
+/// Settings of the softmax.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -27,21 +39,35 @@ pub struct LossConfig {
     pub reduction: Reduction,
     /// Dot products are divided by this before the softmax.
     pub temperature: f32,
-    /// Subtract the log of each product's sampling probability, its share of the training rows.
+    /// What targets are compared with.
+    pub negatives: Negatives,
+    /// In-batch: subtract the log of each product's sampling probability, its share of the training rows.
     pub log_q: bool,
-    /// Leave out columns that hold the row's own product a second time.
+    /// In-batch: leave out columns that hold the row's own product a second time.
     pub mask_accidental_hits: bool,
 }
 
 impl LossConfig {
     /// Plain summed softmax.
     pub fn reference() -> Self {
-        Self { reduction: Reduction::Sum, temperature: 1.0, log_q: false, mask_accidental_hits: false }
+        Self {
+            reduction: Reduction::Sum,
+            temperature: 1.0,
+            negatives: Negatives::InBatch,
+            log_q: false,
+            mask_accidental_hits: false,
+        }
     }
 
     /// Mean, temperature 0.1, corrected, masked.
     pub fn recommended() -> Self {
-        Self { reduction: Reduction::Mean, temperature: 0.1, log_q: true, mask_accidental_hits: true }
+        Self {
+            reduction: Reduction::Mean,
+            temperature: 0.1,
+            negatives: Negatives::InBatch,
+            log_q: true,
+            mask_accidental_hits: true,
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

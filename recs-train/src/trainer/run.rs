@@ -3,7 +3,7 @@
 use super::evaluate::Evaluator;
 use super::init::{initial_weights, silence_unknown};
 use super::popularity::Popularity;
-use crate::backend::{Backend, CpuBackend, StepLoss};
+use crate::backend::{Backend, Batch, CpuBackend, StepLoss};
 use crate::config::{Preset, TrainConfig};
 use crate::data::{EpochOrder, TrainData};
 use crate::error::{Error, Result};
@@ -153,7 +153,7 @@ impl<'a> Progress<'a> {
             self.job.cancel.check()?;
             self.steps += 1;
             let warm = warm_up(self.job.config.schedule.warm_up_steps, self.steps);
-            let step = backend.step(batch, rate * warm)?;
+            let step = backend.step(Batch::rows(batch), rate * warm)?;
             if !step.total().is_finite() {
                 return Err(Error::Diverged { epoch, step: steps, loss: step.total() });
             }

@@ -18,7 +18,10 @@ async fn load(dataset: &Dataset, cache: Option<&Path>) -> recs_core::Result<Trai
 }
 
 fn assert_equal(a: &TrainData, b: &TrainData) {
-    assert_eq!((a.query.rows, &*a.query.ids, &*a.query.numbers), (b.query.rows, &*b.query.ids, &*b.query.numbers));
+    assert_eq!(
+        (a.query.rows, &*a.query.ids, &*a.query.numbers),
+        (b.query.rows, &*b.query.ids, &*b.query.numbers)
+    );
     assert_eq!((&a.candidates, &*a.candidate, &*a.product), (&b.candidates, &*b.candidate, &*b.product));
     assert_eq!((&*a.customer, &*a.city, &*a.timestamp), (&*b.customer, &*b.city, &*b.timestamp));
     let catalogue = |d: &TrainData| {
@@ -45,7 +48,10 @@ async fn mapped_rows_equal_those_in_memory_and_are_made_once() {
     let made = std::fs::metadata(only(folder.path()).join("columns.json")).unwrap().modified().unwrap();
     let again = load(&rows, Some(folder.path())).await.unwrap();
     assert_equal(&again, &in_memory);
-    assert_eq!(made, std::fs::metadata(only(folder.path()).join("columns.json")).unwrap().modified().unwrap());
+    assert_eq!(
+        made,
+        std::fs::metadata(only(folder.path()).join("columns.json")).unwrap().modified().unwrap()
+    );
     // Other rows have a folder of their own.
     load(&dataset(&groups(100, 300, 30), 5).await, Some(folder.path())).await.unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);

@@ -6,7 +6,7 @@ use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::TrainConfig;
-use recs_train::backend::CpuBackend;
+use recs_train::backend::{Batch, CpuBackend};
 use recs_train::trainer::initial_weights;
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ async fn check(config: TrainConfig) {
         )
         .unwrap()
     };
-    let loss = |weights: Weights| make(weights).gradients(&batch).unwrap().0.total();
-    let (_, gradients) = make(weights.clone()).gradients(&batch).unwrap();
+    let loss = |weights: Weights| make(weights).gradients(Batch::rows(&batch)).unwrap().0.total();
+    let (_, gradients) = make(weights.clone()).gradients(Batch::rows(&batch)).unwrap();
     let row = gradients.query.embeddings[0].rows[1] as usize;
     let checks: [(&str, f32, Place<'_>); 6] = [
         ("query kernel 0", gradients.query.dense[0].kernel[[3, 2]], &|w| {

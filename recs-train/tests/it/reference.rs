@@ -6,7 +6,7 @@ use recs_core::model::{ModelConfig, TowerModel, Weights};
 use recs_core::schema::{Schema, Tower};
 use recs_core::vocab::Vocabulary;
 use recs_train::backend::cpu::{Gradients, TowerGradients};
-use recs_train::backend::{Backend, CpuBackend};
+use recs_train::backend::{Backend, Batch, CpuBackend};
 use recs_train::{TrainConfig, TrainData};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -159,8 +159,8 @@ async fn gradients_equal_tensorflows_before_and_after_clipping() {
     let r = reference().await;
     for threads in [1, 2, 3] {
         let mut backend = r.backend(threads);
-        let (_, gradients) = backend.gradients(&batch(0)).unwrap();
-        let clipped = backend.clipped_gradients(&batch(0)).unwrap();
+        let (_, gradients) = backend.gradients(Batch::rows(&batch(0))).unwrap();
+        let clipped = backend.clipped_gradients(Batch::rows(&batch(0))).unwrap();
         for (file, ours) in
             [("gradients_step_1.safetensors", gradients), ("clipped_gradients_step_1.safetensors", clipped)]
         {
@@ -184,7 +184,7 @@ async fn three_optimiser_steps_equal_tensorflows() {
     for threads in [1, 2] {
         let mut backend = r.backend(threads);
         for step in 0..3 {
-            let loss = backend.step(&batch(step), 1e-3).unwrap();
+            let loss = backend.step(Batch::rows(&batch(step)), 1e-3).unwrap();
             let golden = &expected["steps"][step as usize];
             for (ours, key) in [
                 (loss.retrieval, "retrieval_loss"),

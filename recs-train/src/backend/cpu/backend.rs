@@ -4,21 +4,23 @@ use super::batch::Candidates;
 use super::clock::Clock;
 use super::gradients::Gradients;
 use super::matrix::{Matrix, add, add_scaled};
-use super::tower_step::TowerStep;
+use super::tower_step::{Rows, TowerStep};
 use super::update::{Factors, Update};
-use crate::backend::{Backend, StepLoss};
+use crate::backend::{Backend, Batch, StepLoss};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use crate::loss::{InBatchSoftmax, Reduction};
+use crate::loss::{Negatives, Reduction, Softmax, Targets};
 use crate::optim::Clip;
-use ndarray::Zip;
+use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use recs_core::model::{ModelConfig, TowerModel, Weights};
 use recs_core::schema::Tower;
 use std::sync::Arc;
 use std::time::Duration;
+
+type View<'a> = ArrayView2<'a, f32>;
+type ViewMut<'a> = ArrayViewMut2<'a, f32>;
 
 /// Trains on CPU threads of a pool of its own making.
 ///
@@ -41,12 +43,14 @@ pub struct CpuBackend {
     threads: Vec<Thread>,
     common: Matrix,
     clock: Clock,
+    /// 0, 1, 2, … and 1, 1, 1, …: the offsets and weights of rows with one target each.
+    ones: (Vec<u32>, Vec<f32>),
 }
 
 /// What each thread has for the loss.
 #[derive(Debug)]
 struct Thread {
-    softmax: InBatchSoftmax,
+    softmax: Softmax,
     d_columns: Matrix,
     shares: Vec<f32>,
 }
@@ -77,20 +81,32 @@ impl CpuBackend {
                 format!("has {} numbers, the catalogue {} products", log_q.len(), data.catalogue.len());
             return Err(Error::config("log_q", reason));
         }
+        let appended = model.has_bias() || model.schema.widths(Tower::Query).has_history;
+        if matches!(config.clip, Clip::PerVariable { .. }) && appended {
+            let reason = "per_variable is for models without histories and biases; use global_norm or none";
+            return Err(Error::config("train.clip.kind", reason));
+        }
+        if matches!(config.clip, Clip::PerVariable { .. }) && config.loss.negatives == Negatives::Full {
+            return Err(Error::config(
+                "train.clip.kind",
+                "per_variable is for in-batch negatives; use global_norm or none",
+            ));
+        }
         let threads = pool.current_num_threads();
         let thread = || Thread {
-            softmax: InBatchSoftmax::new(config.loss),
+            softmax: Softmax::new(config.loss),
             d_columns: Matrix::default(),
             shares: Vec::new(),
         };
         Ok(Self {
-            update: Update::new(config.optimiser, config.clip, &weights),
+            update: Update::new(config.optimiser, config.clip, &weights, model.has_bias()),
             query: TowerStep::new(&model, Tower::Query, &weights.query, threads),
             candidate: TowerStep::new(&model, Tower::Candidate, &weights.candidate, threads),
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| thread()).collect(),
             common: Matrix::default(),
             clock: Clock::default(),
+            ones: (vec![0], Vec::new()),
             data,
             model,
             config,
@@ -104,7 +120,7 @@ impl CpuBackend {
     ///
     /// # Errors
     /// As [`Backend::step`].
-    pub fn gradients(&mut self, batch: &[u32]) -> Result<(StepLoss, Gradients)> {
+    pub fn gradients(&mut self, batch: Batch<'_>) -> Result<(StepLoss, Gradients)> {
         self.check(batch)?;
         let pool = Arc::clone(&self.pool);
         let loss = pool.install(|| self.forward_backward(batch));
@@ -115,7 +131,7 @@ impl CpuBackend {
     ///
     /// # Errors
     /// As [`Backend::step`].
-    pub fn clipped_gradients(&mut self, batch: &[u32]) -> Result<Gradients> {
+    pub fn clipped_gradients(&mut self, batch: Batch<'_>) -> Result<Gradients> {
         let (_, mut gradients) = self.gradients(batch)?;
         gradients.scale(&Factors::new(self.config.clip, &self.query, &self.candidate));
         Ok(gradients)
@@ -126,87 +142,113 @@ impl CpuBackend {
         self.clock.total()
     }
 
-    fn check(&self, batch: &[u32]) -> Result<()> {
-        let known = |row: u32| {
-            self.data.product.get(row as usize).is_some_and(|&p| (p as usize) < self.data.catalogue.len())
+    fn check(&self, batch: Batch<'_>) -> Result<()> {
+        let refuse = |reason: String| Err(Error::config("batch", reason));
+        let products = self.data.catalogue.len();
+        let known = |row: u32| match self.data.product.get(row as usize) {
+            Some(&product) => batch.targets.is_some() || (product as usize) < products,
+            None => false,
         };
-        match batch.iter().find(|&&row| !known(row)) {
-            None => Ok(()),
-            Some(row) => {
-                Err(Error::config("batch", format!("row {row} does not exist or has no known product")))
+        if let Some(row) = batch.rows.iter().find(|&&row| !known(row)) {
+            return refuse(format!("row {row} does not exist or has no known product"));
+        }
+        let n = batch.rows.len();
+        if let Some(targets) = batch.targets {
+            let Targets { offsets, columns, weights } = targets;
+            let end = offsets.last().map_or(0, |&end| end as usize);
+            let ascend = offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0);
+            if offsets.len() != n + 1 || !ascend || [columns.len(), weights.len()] != [end; 2] {
+                return refuse(format!("the targets are not those of {n} rows"));
+            }
+            if let Some(product) = columns.iter().find(|&&p| p as usize >= products) {
+                return refuse(format!("product {product} is beyond the catalogue of {products}"));
+            }
+        }
+        let wants = self.model.schema.widths(Tower::Query).has_history;
+        match batch.histories {
+            None if wants => refuse("has no histories, which the model looks at".into()),
+            Some(histories) if wants && histories.rows() != n => {
+                refuse(format!("has {} histories for {n} rows", histories.rows()))
+            }
+            _ if batch.targets.is_some() && matches!(self.config.clip, Clip::PerVariable { .. }) => refuse(
+                "has targets, which clipping per variable cannot tell apart; use global_norm or none".into(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn forward_backward(&mut self, batch: Batch<'_>) -> StepLoss {
+        self.forward(batch);
+        let weight = self.weight(batch);
+        let retrieval = self.loss(batch, weight);
+        self.backward(weight);
+        StepLoss { retrieval, regularisation: self.add_l1() }
+    }
+
+    /// What the loss of every target is multiplied by.
+    fn weight(&self, batch: Batch<'_>) -> f32 {
+        match (self.config.loss.reduction, batch.targets) {
+            (Reduction::Sum, _) => 1.0,
+            (Reduction::Mean, None) => 1.0 / batch.rows.len().max(1) as f32,
+            (Reduction::Mean, Some(targets)) => {
+                1.0 / targets.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE)
             }
         }
     }
 
-    fn forward_backward(&mut self, batch: &[u32]) -> StepLoss {
-        self.forward(batch);
-        let retrieval = self.loss(batch.len());
-        self.backward(batch.len());
-        StepLoss { retrieval, regularisation: self.add_l1() }
-    }
-
-    fn forward(&mut self, batch: &[u32]) {
+    fn forward(&mut self, batch: Batch<'_>) {
         let Self { data, config, weights, update, log_q, query, candidate, candidates, clock, .. } = self;
         candidates.fill(data, batch, &config.loss, log_q);
-        let (data, clock, step, products) = (&**data, &*clock, &update.embeddings, &candidates.distinct.ids);
+        let (data, clock) = (&**data, &*clock);
+        let steps = [&update.embeddings, &update.dense];
         let (query_states, candidate_states) =
             (&mut update.query.embeddings, &mut update.candidate.embeddings);
         let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
+        let queries = Rows {
+            ids: &data.query.ids,
+            numbers: &data.query.numbers,
+            batch: batch.rows,
+            histories: batch.histories,
+        };
+        let products = Rows {
+            ids: &data.candidates.ids,
+            numbers: &data.candidates.numbers,
+            batch: &candidates.distinct.ids,
+            histories: None,
+        };
         rayon::join(
-            || query.forward(q, query_states, step, (&data.query.ids, &data.query.numbers), batch, clock),
-            || {
-                candidate.forward(
-                    c,
-                    candidate_states,
-                    step,
-                    (&data.candidates.ids, &data.candidates.numbers),
-                    products,
-                    clock,
-                )
-            },
+            || query.forward(q, query_states, steps, queries, clock),
+            || candidate.forward(c, candidate_states, steps, products, clock),
         );
         candidates.embed(candidate, self.model.embedding_dim());
     }
 
     /// Loss, and the gradients of the embeddings in the towers' chunks.
-    fn loss(&mut self, batch: usize) -> f64 {
-        let Self { query, candidate, candidates, threads, clock, .. } = self;
-        let (columns, slots) = (candidates.columns(), candidates.distinct.slots.as_slice());
+    fn loss(&mut self, batch: Batch<'_>, weight: f32) -> f64 {
+        let Self { query, candidate, candidates, threads, clock, ones, .. } = self;
+        let rows = batch.rows.len();
+        ones.0.extend(ones.0.len() as u32..=rows as u32);
+        ones.1.resize(rows.max(ones.1.len()), 1.0);
+        let columns = candidates.columns();
+        let slots = candidates.distinct.slots.as_slice();
+        let targets = match batch.targets {
+            None => Targets { offsets: &ones.0[..=rows], columns: slots, weights: &ones.1 },
+            Some(targets) => Targets { columns: slots, ..targets },
+        };
         let (run, clock) = (query.run(), &*clock);
         let (n, dim) = columns.embeddings.dim();
-        let losses: Vec<f64> = threads
-            .par_iter_mut()
-            .zip(&mut query.chunks)
-            .enumerate()
-            .map(|(i, (thread, chunk))| {
-                thread.d_columns.reshape_zero(n, dim);
-                let (q, d) = chunk.output_and_gradient();
-                let from = (i * run).min(batch);
-                let own = &slots[from..from + q.nrows()];
-                thread.shares.resize(own.len(), 0.0);
-                let d_columns = thread.d_columns.view_mut();
-                let gemm = |alpha,
-                            a: ndarray::ArrayView2<'_, f32>,
-                            b: ndarray::ArrayView2<'_, f32>,
-                            beta,
-                            c: ndarray::ArrayViewMut2<'_, f32>| {
-                    clock.gemm(alpha, a, b, beta, c);
-                };
-                thread.softmax.forward_backward(
-                    &q,
-                    own,
-                    batch,
-                    columns,
-                    d,
-                    d_columns,
-                    &mut thread.shares,
-                    &gemm,
-                )
-            })
-            .collect();
+        let gemm = |alpha, a: View<'_>, b: View<'_>, beta, c: ViewMut<'_>| clock.gemm(alpha, a, b, beta, c);
+        let losses = query.each_chunk(threads, |i, thread, q, d| {
+            thread.d_columns.reshape_zero(n, dim);
+            thread.shares.resize(q.nrows(), 0.0);
+            let from = (i * run).min(rows);
+            let (targets, d_columns) = (targets.rows(from, from + q.nrows()), thread.d_columns.view_mut());
+            let shares = &mut thread.shares;
+            thread.softmax.forward_backward(&q, targets, weight, columns, d, d_columns, shares, &gemm)
+        });
         let (threads, run) = (&*threads, candidate.run());
-        candidate.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
-            let (_, mut d) = chunk.output_and_gradient();
+        let mut nothing = vec![(); threads.len()];
+        candidate.each_chunk(&mut nothing, |i, (), _, mut d| {
             for (row, mut d) in d.rows_mut().into_iter().enumerate() {
                 let d = d.as_slice_mut().unwrap_or_default();
                 d.copy_from_slice(threads[0].d_columns.row(i * run + row));
@@ -216,7 +258,7 @@ impl CpuBackend {
         losses.iter().sum()
     }
 
-    fn backward(&mut self, batch: usize) {
+    fn backward(&mut self, weight: f32) {
         let Self { weights, query, candidate, candidates, threads, common, clock, config, .. } = self;
         let clock = &*clock;
         if !matches!(config.clip, Clip::PerVariable { .. }) {
@@ -227,10 +269,6 @@ impl CpuBackend {
             return;
         }
         // Keras takes the norm of an embedding's gradient over the rows of the batch: those of equal candidates, too.
-        let weight = match config.loss.reduction {
-            Reduction::Sum => 1.0,
-            Reduction::Mean => 1.0 / batch as f32,
-        };
         let (scale, run) = (weight / config.loss.temperature, query.run());
         let share = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
         let embeddings = &*candidate;
@@ -269,7 +307,7 @@ impl CpuBackend {
 }
 
 impl Backend for CpuBackend {
-    fn step(&mut self, batch: &[u32], learning_rate: f32) -> Result<StepLoss> {
+    fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<StepLoss> {
         self.check(batch)?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| {

@@ -3,8 +3,9 @@
 use super::distinct::Distinct;
 use super::matrix::{Matrix, add_scaled};
 use super::tower_step::TowerStep;
+use crate::backend::Batch;
 use crate::data::TrainData;
-use crate::loss::{Columns, LossConfig, NO_COLUMN};
+use crate::loss::{Columns, LossConfig, NO_COLUMN, Negatives};
 use recs_core::kernel::dot;
 
 /// Distinct candidates of a batch. Rooms are kept from step to step.
@@ -29,29 +30,42 @@ impl Candidates {
         }
     }
 
-    /// Takes the candidates of a batch.
-    pub(super) fn fill(&mut self, data: &TrainData, batch: &[u32], loss: &LossConfig, log_q: &[f32]) {
-        self.distinct.fill(batch.iter().map(|&row| data.candidate[row as usize]));
+    /// Takes the candidates of a batch: those of its targets, or all.
+    pub(super) fn fill(&mut self, data: &TrainData, batch: Batch<'_>, loss: &LossConfig, log_q: &[f32]) {
+        self.products.fill_from(batch, |row| data.product[row as usize], |product| product);
+        let of = |product: u32| data.catalogue.candidate[product as usize];
+        if loss.negatives == Negatives::Full {
+            // Position in the catalogue is the column.
+            self.distinct.ids.clone_from(&data.catalogue.candidate);
+            let Distinct { ids, slots, .. } = &self.products;
+            self.distinct.slots.clear();
+            self.distinct.slots.extend(slots.iter().map(|&slot| ids[slot as usize]));
+            self.copies.clear();
+            self.copies.resize(data.catalogue.len(), 1.0);
+            self.bias.clear();
+            self.bias.resize(data.catalogue.len(), 0.0);
+            return;
+        }
+        self.distinct.fill_from(batch, |row| data.candidate[row as usize], of);
         let n = self.distinct.ids.len();
         self.copies.clear();
         self.copies.resize(n, 0.0);
         self.bias.clear();
         self.bias.resize(n, 0.0);
-        for (&slot, &row) in self.distinct.slots.iter().zip(batch) {
+        for (&slot, &product) in self.distinct.slots.iter().zip(&self.products.slots) {
             self.copies[slot as usize] += 1.0;
             if loss.log_q {
-                self.bias[slot as usize] = -log_q[data.product[row as usize] as usize];
+                self.bias[slot as usize] = -log_q[self.products.ids[product as usize] as usize];
             }
         }
         self.bias.iter_mut().zip(&self.copies).for_each(|(bias, copies)| *bias += copies.ln());
         if loss.mask_accidental_hits {
-            self.link(data, batch);
+            self.link();
         }
     }
 
     /// Links the columns of each product to a ring.
-    fn link(&mut self, data: &TrainData, batch: &[u32]) {
-        self.products.fill(batch.iter().map(|&row| data.product[row as usize]));
+    fn link(&mut self) {
         self.same_product.clear();
         if self.products.ids.len() == self.distinct.ids.len() {
             return;

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::folded::Folded;
-use super::matrix::{Matrix, add};
+use super::matrix::Matrix;
 use super::part::TablePart;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
 use pulp::Arch;
@@ -13,8 +13,12 @@ use recs_core::model::{Activation, Dense, TowerConfig, activate, l2_normalise};
 pub(super) struct Chunk {
     /// The number columns. `[rows, numbers]`
     numbers: Matrix,
-    /// Output of each layer, after its activation. `[rows, out]`
+    /// Output of each layer, after its activation; without layers the concatenated features. `[rows, out]`
     outputs: Vec<Matrix>,
+    /// Embeddings with a bias, or its counterpart, at the end. `[rows, dim]`
+    with_tail: Matrix,
+    /// Gradient of what embeddings end with. `[rows, 1]`
+    pub(super) d_tail: Matrix,
     inverse_norms: Vec<f32>,
     /// Gradient of the output; after [`Chunk::backward`] that of the first layer's, before its activation.
     pub(super) d: Matrix,
@@ -23,6 +27,26 @@ pub(super) struct Chunk {
     pub(super) d_dense: Vec<Dense>,
     /// Sum of `d d^T` over the rows. `[out, out]`
     pub(super) gram: Matrix,
+}
+
+/// What embeddings end with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tail<'a> {
+    None,
+    /// The query's: the same for all.
+    Counterpart(f32),
+    /// The candidate's: a number of its own.
+    Bias(&'a TablePart),
+}
+
+/// What a tower reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) parts: &'a [TablePart],
+    pub(super) numbers: &'a Numbers,
+    pub(super) tail: Tail<'a>,
+    /// Of the concatenated features.
+    pub(super) width: usize,
 }
 
 /// Where the number columns stand: in the data, and their rows of the first kernel.
@@ -35,14 +59,23 @@ pub(super) struct Numbers {
 }
 
 impl Chunk {
-    /// The embeddings. `[rows, dim]`
+    /// The embeddings without a bias. `[rows, dim]`
     pub(super) fn output(&self) -> &Matrix {
         &self.outputs[self.outputs.len() - 1]
     }
 
+    /// The embeddings. `[rows, dim]`
+    pub(super) fn embeddings(&self, tail: Tail<'_>) -> &Matrix {
+        if matches!(tail, Tail::None) { self.output() } else { &self.with_tail }
+    }
+
     /// The embeddings, and room for their gradient. `[rows, dim]`
-    pub(super) fn output_and_gradient(&mut self) -> (ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>) {
-        let output = &self.outputs[self.outputs.len() - 1];
+    pub(super) fn embeddings_and_gradient(
+        &mut self,
+        tail: Tail<'_>,
+    ) -> (ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>) {
+        let last = self.outputs.len() - 1;
+        let output = if matches!(tail, Tail::None) { &self.outputs[last] } else { &self.with_tail };
         let (rows, dim) = output.view().dim();
         self.d.reshape(rows, dim);
         (output.view(), self.d.view_mut())
@@ -53,26 +86,31 @@ impl Chunk {
         &mut self,
         config: &TowerConfig,
         folded: &Folded,
-        (parts, numbers): (&[TablePart], &Numbers),
+        Inputs { parts, numbers, tail, width }: Inputs<'_>,
         columns: &[f32],
         (rows, first): (&[u32], usize),
         clock: &Clock,
     ) {
-        self.outputs.resize_with(folded.layers.len(), Matrix::default);
-        let bias = folded.layers[0].bias.as_slice().unwrap_or_default();
+        self.outputs.resize_with(folded.layers.len().max(1), Matrix::default);
+        let bias = folded.layers.first().map(|layer| layer.bias.as_slice().unwrap_or_default());
         let x = &mut self.outputs[0];
-        x.reshape(rows.len(), bias.len());
+        x.reshape_zero(rows.len(), bias.map_or(width, <[f32]>::len));
         Arch::new().dispatch(
             #[inline(always)]
             || {
                 for i in 0..rows.len() {
                     let x = x.row_mut(i);
-                    x.copy_from_slice(bias);
-                    parts.iter().for_each(|part| add(x, part.product(first + i)));
+                    match bias {
+                        Some(bias) => {
+                            x.copy_from_slice(bias);
+                            parts.iter().for_each(|part| part.add_to(first + i, x));
+                        }
+                        None => parts.iter().for_each(|part| part.add_to(first + i, &mut x[part.range()])),
+                    }
                 }
             },
         );
-        self.add_numbers(numbers, columns, rows, clock);
+        self.add_numbers(numbers, columns, rows, bias.is_none(), clock);
         for (i, layer) in folded.layers.iter().enumerate() {
             let (below, above) = self.outputs.split_at_mut(i);
             if let Some(below) = below.last() {
@@ -83,13 +121,42 @@ impl Chunk {
             }
             if i + 1 < folded.layers.len() {
                 activate(config.activation, above[0].view_mut());
-            } else if config.l2_normalise {
-                self.inverse_norms = l2_normalise(above[0].view_mut());
+            }
+        }
+        let last = self.outputs.len() - 1;
+        if config.l2_normalise {
+            self.inverse_norms = l2_normalise(self.outputs[last].view_mut());
+        }
+        self.append(tail, first);
+    }
+
+    fn append(&mut self, tail: Tail<'_>, first: usize) {
+        let output = &self.outputs[self.outputs.len() - 1];
+        if matches!(tail, Tail::None) {
+            return;
+        }
+        let (rows, dim) = output.view().dim();
+        self.with_tail.reshape(rows, dim + 1);
+        for i in 0..rows {
+            let to = self.with_tail.row_mut(i);
+            to[..dim].copy_from_slice(output.row(i));
+            to[dim] = 0.0;
+            match tail {
+                Tail::None => {}
+                Tail::Counterpart(value) => to[dim] = value,
+                Tail::Bias(part) => part.add_to(first + i, &mut to[dim..]),
             }
         }
     }
 
-    fn add_numbers(&mut self, numbers: &Numbers, columns: &[f32], rows: &[u32], clock: &Clock) {
+    fn add_numbers(
+        &mut self,
+        numbers: &Numbers,
+        columns: &[f32],
+        rows: &[u32],
+        is_plain: bool,
+        clock: &Clock,
+    ) {
         let n = numbers.at.len();
         if n == 0 {
             return;
@@ -98,6 +165,13 @@ impl Chunk {
         for (i, &row) in rows.iter().enumerate() {
             let from = row as usize * n;
             self.numbers.row_mut(i).copy_from_slice(&columns[from..from + n]);
+        }
+        if is_plain {
+            for i in 0..rows.len() {
+                let x = self.outputs[0].row_mut(i);
+                numbers.at.iter().zip(self.numbers.row(i)).for_each(|(&at, number)| x[at] = *number);
+            }
+            return;
         }
         clock.gemm(1.0, self.numbers.view(), numbers.kernel.view(), 1.0, self.outputs[0].view_mut());
     }
@@ -111,7 +185,8 @@ impl Chunk {
         with_gram: bool,
         clock: &Clock,
     ) {
-        let Self { numbers, outputs, inverse_norms, d, below, d_dense, gram } = self;
+        self.cut_tail();
+        let Self { numbers, outputs, inverse_norms, d, below, d_dense, gram, .. } = self;
         if config.l2_normalise {
             through_normalisation(d, |i| (outputs[outputs.len() - 1].row(i), inverse_norms[i]));
         }
@@ -136,10 +211,26 @@ impl Chunk {
             }
         }
         if with_gram {
-            let out = folded.layers[0].bias.len();
+            let out = d.view().ncols();
             gram.reshape(out, out);
             clock.gemm(1.0, d.view().reversed_axes(), d.view(), 0.0, gram.view_mut());
         }
+    }
+
+    /// Takes what embeddings end with off their gradient.
+    fn cut_tail(&mut self) {
+        let (rows, dim) = self.output().view().dim();
+        if self.d.view().ncols() == dim {
+            return;
+        }
+        self.d_tail.reshape(rows, 1);
+        self.below.reshape(rows, dim);
+        for i in 0..rows {
+            let d = self.d.row(i);
+            self.d_tail.row_mut(i)[0] = d[dim];
+            self.below.row_mut(i).copy_from_slice(&d[..dim]);
+        }
+        std::mem::swap(&mut self.d, &mut self.below);
     }
 
     /// Output row `row` of layer `layer`, and the inverse length that the embedding was scaled by.

@@ -1,5 +1,7 @@
 //! The distinct ids of a batch, without sorting and without hashing.
 
+use crate::backend::Batch;
+
 /// Ids of a batch, each once, in the order of their first coming.
 ///
 /// Memory: 8 bytes for each id that there may be.
@@ -17,6 +19,19 @@ impl Distinct {
     /// For ids below `n`.
     pub(super) fn new(n: usize) -> Self {
         Self { seen: vec![(0, 0); n], ..Self::default() }
+    }
+
+    /// Takes the rows of a batch, or its targets where it has some.
+    pub(super) fn fill_from(
+        &mut self,
+        batch: Batch<'_>,
+        of_row: impl Fn(u32) -> u32,
+        of_target: impl Fn(u32) -> u32,
+    ) {
+        match batch.targets {
+            None => self.fill(batch.rows.iter().map(|&row| of_row(row))),
+            Some(targets) => self.fill(targets.columns.iter().map(|&product| of_target(product))),
+        }
     }
 
     /// Takes the next batch. O(batch).

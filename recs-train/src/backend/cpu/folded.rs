@@ -12,7 +12,7 @@ use recs_core::model::{Activation, Dense, TowerConfig, TowerWeights};
 /// Layers, folded where they may be.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folded {
-    /// At least one layer.
+    /// None when the tower has none.
     pub(super) layers: Vec<Dense>,
     pub(super) activation: Activation,
     /// R of each layer of the tower, when they are folded. `[out, dim]`
@@ -20,20 +20,10 @@ pub(super) struct Folded {
 }
 
 impl Folded {
-    /// The layers as they are now. `width` is that of the concatenated features.
-    pub(super) fn refresh(
-        &mut self,
-        config: &TowerConfig,
-        weights: &TowerWeights,
-        width: usize,
-        clock: &Clock,
-    ) {
+    /// The layers as they are now.
+    pub(super) fn refresh(&mut self, config: &TowerConfig, weights: &TowerWeights, clock: &Clock) {
         self.activation = config.activation;
         match weights.dense.as_slice() {
-            [] if self.layers.is_empty() => {
-                self.layers.push(Dense { kernel: Array2::eye(width), bias: Array1::zeros(width) });
-            }
-            [] => {}
             layers if layers.len() > 1 && config.activation == Activation::Linear => self.fold(layers, clock),
             layers => layers.clone_into(&mut self.layers),
         }
@@ -57,9 +47,6 @@ impl Folded {
 
     /// Gradients of the tower's own layers, from those of the folded ones.
     pub(super) fn unfold(&self, weights: &TowerWeights, folded: Vec<Dense>, clock: &Clock) -> Vec<Dense> {
-        if weights.dense.is_empty() {
-            return Vec::new();
-        }
         if folded.len() == weights.dense.len() {
             return folded;
         }

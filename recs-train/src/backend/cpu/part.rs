@@ -1,29 +1,42 @@
 //! One embedding table in a step: its rows are read, multiplied and updated once, however often the batch has them.
 //!
+//! A history is several rows for each member of the batch, with weights; else a member has one.
+//!
 //! The first layer of a tower is a sum over the parts of the concatenated features, `x W = sum over tables of e(id) W_t`.
 //! So each table's distinct rows are multiplied by their part of the kernel, and rows of the batch add up products. The
 //! way back is the same: gradients of equal ids are added before they are multiplied.
 
 use super::clock::Clock;
 use super::distinct::Distinct;
-use super::matrix::{Matrix, add};
+use super::matrix::{Matrix, add, add_scaled};
 use crate::optim::{Optimiser, Step};
 use ndarray::{Array2, ArrayView2, s};
 use pulp::Arch;
+use recs_core::model::Histories;
+
+/// What a batch reads: of one column of ids, or of its histories.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lookup<'a> {
+    /// Column `at` of `[rows, width]` ids, at the rows of the batch.
+    Ids { ids: &'a [u32], width: usize, at: usize, batch: &'a [u32] },
+    /// Those of the batch, row by row.
+    Histories(&'a Histories),
+}
 
 /// A table, and what a batch reads of it.
 #[derive(Debug, Clone)]
 pub(super) struct TablePart {
-    /// Which table of the tower.
-    table: usize,
+    /// Column of ids, None for histories.
+    pub(super) column: Option<usize>,
     /// Where its numbers stand in the concatenated features.
     at: usize,
     dim: usize,
     pub(super) distinct: Distinct,
     /// The distinct rows. `[distinct, dim]`
     rows: Matrix,
-    /// Their products with the kernel. `[distinct, out]`
+    /// Their products with the kernel; nothing without one. `[distinct, out]`
     products: Matrix,
+    is_plain: bool,
     /// Gradients of the first layer's output, summed over equal ids. `[distinct, out]`
     sums: Matrix,
     /// Gradients of the rows. `[distinct, dim]`
@@ -33,48 +46,73 @@ pub(super) struct TablePart {
     /// Sum of squares of the batch's single gradients, before those of equal ids are added; 0 when nobody asked.
     pub(super) unsummed_squares: f64,
     scratch: Matrix,
+    /// Of histories, offsets and weights of the members.
+    offsets: Vec<u32>,
+    weights: Vec<f32>,
 }
 
 impl TablePart {
-    /// Table number `table` of its tower, `rows` rows of `dim` numbers, which stand at `at` in the concatenated features.
-    pub(super) fn new(table: usize, at: usize, rows: usize, dim: usize) -> Self {
+    /// A table of `rows` rows of `dim` numbers, which stand at `at` in the concatenated features; looked up by a column of
+    /// ids, or by histories.
+    pub(super) fn new(column: Option<usize>, at: usize, rows: usize, dim: usize) -> Self {
         Self {
-            table,
+            column,
             at,
             dim,
             distinct: Distinct::new(rows),
             rows: Matrix::default(),
             products: Matrix::default(),
+            is_plain: false,
             sums: Matrix::default(),
             gradient: Matrix::default(),
             d_kernel: Matrix::default(),
             unsummed_squares: 0.0,
             scratch: Matrix::default(),
+            offsets: Vec::new(),
+            weights: Vec::new(),
         }
     }
 
-    /// Product with the kernel of the row that member `i` of the batch has.
-    pub(super) fn product(&self, i: usize) -> &[f32] {
-        self.products.row(self.distinct.slots[i] as usize)
+    /// Adds to `y` what member `i` of the batch has: the products of its rows with the kernel.
+    #[inline(always)]
+    pub(super) fn add_to(&self, i: usize, y: &mut [f32]) {
+        if self.column.is_some() {
+            add(y, self.products().row(self.distinct.slots[i] as usize));
+            return;
+        }
+        for at in self.offsets[i] as usize..self.offsets[i + 1] as usize {
+            add_scaled(y, self.weights[at], self.products().row(self.distinct.slots[at] as usize));
+        }
+    }
+
+    /// Without a kernel the rows are their own products.
+    fn products(&self) -> &Matrix {
+        if self.is_plain { &self.rows } else { &self.products }
     }
 
     pub(super) fn range(&self) -> std::ops::Range<usize> {
         self.at..self.at + self.dim
     }
 
-    /// Finds the distinct rows, brings them up to date and multiplies them. `ids` are those of all tables, row by row.
+    /// Finds the distinct rows, brings them up to date and multiplies them by their part of the kernel, if there is one.
     pub(super) fn forward(
         &mut self,
-        ids: &[u32],
-        tables: usize,
-        batch: &[u32],
+        lookup: Lookup<'_>,
         weights: &mut Array2<f32>,
         optimiser: (&mut dyn Optimiser, &Step),
-        kernel: &ArrayView2<'_, f32>,
+        kernel: Option<&ArrayView2<'_, f32>>,
         clock: &Clock,
     ) {
-        let table = self.table;
-        self.distinct.fill(batch.iter().map(|&row| ids[row as usize * tables + table]));
+        match lookup {
+            Lookup::Ids { ids, width, at, batch } => {
+                self.distinct.fill(batch.iter().map(|&row| ids[row as usize * width + at]));
+            }
+            Lookup::Histories(histories) => {
+                self.distinct.fill(histories.ids.iter().copied());
+                self.offsets.clone_from(&histories.offsets);
+                self.weights.clone_from(&histories.weights);
+            }
+        }
         let weights = weights.as_slice_mut().unwrap_or_default();
         let (state, step) = optimiser;
         state.catch_up(weights, &self.distinct.ids, step);
@@ -85,9 +123,12 @@ impl TablePart {
                 .row_mut(i)
                 .copy_from_slice(&weights[id as usize * self.dim..(id as usize + 1) * self.dim]);
         }
-        self.products.reshape(n, kernel.ncols());
-        let kernel = kernel.slice(s![self.range(), ..]);
-        clock.gemm(1.0, self.rows.view(), kernel, 0.0, self.products.view_mut());
+        self.is_plain = kernel.is_none();
+        if let Some(kernel) = kernel {
+            self.products.reshape(n, kernel.ncols());
+            let kernel = kernel.slice(s![self.range(), ..]);
+            clock.gemm(1.0, self.rows.view(), kernel, 0.0, self.products.view_mut());
+        }
     }
 
     /// Gradients of rows and kernel from those of the first layer's output, `delta(i)` for member `i` of the batch.
@@ -97,23 +138,34 @@ impl TablePart {
     pub(super) fn backward<'a>(
         &mut self,
         delta: impl Fn(usize) -> &'a [f32],
-        kernel: &ArrayView2<'_, f32>,
+        kernel: Option<&ArrayView2<'_, f32>>,
         gram: Option<&ArrayView2<'_, f32>>,
         clock: &Clock,
     ) {
-        let (n, out) = (self.distinct.ids.len(), kernel.ncols());
+        let n = self.distinct.ids.len();
+        self.unsummed_squares = 0.0;
+        let Some(kernel) = kernel else {
+            self.gradient.reshape_zero(n, self.dim);
+            let range = self.range();
+            let (gradient, slots) = (&mut self.gradient, &self.distinct.slots);
+            sum_by_slot(
+                gradient,
+                slots,
+                self.column.is_none().then_some((&self.offsets, &self.weights)),
+                |i| &delta(i)[range.clone()],
+            );
+            self.unsummed_squares = gram.map_or(0.0, |g| self.range().map(|k| f64::from(g[[k, k]])).sum());
+            return;
+        };
+        let out = kernel.ncols();
         self.sums.reshape_zero(n, out);
-        let (sums, slots) = (&mut self.sums, &self.distinct.slots);
-        Arch::new().dispatch(
-            #[inline(always)]
-            || slots.iter().enumerate().for_each(|(i, &slot)| add(sums.row_mut(slot as usize), delta(i))),
-        );
+        let histories = self.column.is_none().then_some((&self.offsets, &self.weights));
+        sum_by_slot(&mut self.sums, &self.distinct.slots, histories, delta);
         let kernel = kernel.slice(s![self.range(), ..]);
         self.d_kernel.reshape(self.dim, out);
         clock.gemm(1.0, self.rows.view().reversed_axes(), self.sums.view(), 0.0, self.d_kernel.view_mut());
         self.gradient.reshape(n, self.dim);
         clock.gemm(1.0, self.sums.view(), kernel.t(), 0.0, self.gradient.view_mut());
-        self.unsummed_squares = 0.0;
         if let Some(gram) = gram {
             self.scratch.reshape(self.dim, out);
             clock.gemm(1.0, kernel, gram.view(), 0.0, self.scratch.view_mut());
@@ -121,4 +173,29 @@ impl TablePart {
             self.unsummed_squares = pairs.map(|(w, z)| f64::from(*w) * f64::from(*z)).sum::<f64>().max(0.0);
         }
     }
+}
+
+/// Adds each member's gradient to the rows that it has.
+fn sum_by_slot<'a>(
+    sums: &mut Matrix,
+    slots: &[u32],
+    histories: Option<(&Vec<u32>, &Vec<f32>)>,
+    delta: impl Fn(usize) -> &'a [f32],
+) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || match histories {
+            None => {
+                slots.iter().enumerate().for_each(|(i, &slot)| add(sums.row_mut(slot as usize), delta(i)))
+            }
+            Some((offsets, weights)) => {
+                for (i, range) in offsets.windows(2).enumerate() {
+                    let delta = delta(i);
+                    for at in range[0] as usize..range[1] as usize {
+                        add_scaled(sums.row_mut(slots[at] as usize), weights[at], delta);
+                    }
+                }
+            }
+        },
+    );
 }

@@ -1,15 +1,15 @@
 //! One tower through one step: tables in parallel, then runs of rows in parallel, and back.
 
-use super::chunk::{Chunk, Numbers, carry, through_normalisation};
+use super::chunk::{Chunk, Inputs, Numbers, Tail, carry, through_normalisation};
 use super::clock::Clock;
 use super::folded::Folded;
 use super::gradients::{SparseGradient, TowerGradients};
 use super::matrix::Matrix;
-use super::part::TablePart;
+use super::part::{Lookup, TablePart};
 use crate::optim::{Optimiser, Step};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
-use recs_core::model::{Dense, ModelConfig, TowerConfig, TowerWeights};
+use recs_core::model::{Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
 
 /// Rooms of a tower, kept from step to step.
@@ -28,16 +28,35 @@ pub(super) struct TowerStep {
     gram: Matrix,
     /// Gradients of single members of the batch, where rows stand for several.
     members: Vec<Chunk>,
+    /// True when the last part is a bias.
+    has_bias: bool,
+    /// What embeddings of queries end with, where those of candidates end with a bias.
+    counterpart: Option<f32>,
+}
+
+/// What a batch reads of the data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// `[rows, ids a row]`
+    pub(super) ids: &'a [u32],
+    /// `[rows, numbers a row]`
+    pub(super) numbers: &'a [f32],
+    /// Rows of the batch.
+    pub(super) batch: &'a [u32],
+    pub(super) histories: Option<&'a Histories>,
 }
 
 impl TowerStep {
     pub(super) fn new(model: &ModelConfig, tower: Tower, weights: &TowerWeights, threads: usize) -> Self {
-        let (mut parts, mut numbers, mut at) = (Vec::new(), Numbers::default(), 0);
+        let (mut parts, mut numbers, mut at, mut columns) = (Vec::new(), Numbers::default(), 0, 0);
         for encoding in model.schema.encodings(tower) {
             let to = at + encoding.width();
             if encoding.has_table() {
-                let table = parts.len();
-                parts.push(TablePart::new(table, at, weights.embeddings[table].nrows(), to - at));
+                let (table, column) = (parts.len(), encoding.has_id().then_some(columns));
+                columns += usize::from(encoding.has_id());
+                let at = if encoding.is_bias() { 0 } else { at };
+                let rows = weights.embeddings[table].nrows();
+                parts.push(TablePart::new(column, at, rows, encoding.width()));
             } else {
                 numbers.at.extend(at..to);
             }
@@ -54,40 +73,99 @@ impl TowerStep {
             dense: Vec::new(),
             gram: Matrix::default(),
             members: vec![Chunk::default(); threads],
+            has_bias: model.schema.widths(tower).has_bias,
+            counterpart: (tower == Tower::Query && model.has_bias()).then_some(model.temperature),
         }
     }
 
-    /// Embeds the rows `batch` of the columns, and brings what they read of the tables up to date first.
+    /// The parts of the concatenated features, and the bias.
+    fn split(parts: &[TablePart], has_bias: bool) -> (&[TablePart], Option<&TablePart>) {
+        match parts.split_last() {
+            Some((bias, inputs)) if has_bias => (inputs, Some(bias)),
+            _ => (parts, None),
+        }
+    }
+
+    fn tail(&self) -> Tail<'_> {
+        match (Self::split(&self.parts, self.has_bias).1, self.counterpart) {
+            (Some(bias), _) => Tail::Bias(bias),
+            (None, Some(value)) => Tail::Counterpart(value),
+            (None, None) => Tail::None,
+        }
+    }
+
+    /// Embeds the rows of a batch, and brings what they read of the tables up to date first; `steps` are those of tables
+    /// and of biases.
     pub(super) fn forward(
         &mut self,
         weights: &mut TowerWeights,
         states: &mut [Box<dyn Optimiser>],
-        step: &Step,
-        (ids, numbers): (&[u32], &[f32]),
-        batch: &[u32],
+        steps: [&Step; 2],
+        rows: Rows<'_>,
         clock: &Clock,
     ) {
-        self.folded.refresh(&self.config, weights, self.width, clock);
-        let kernel = self.folded.layers[0].kernel.view();
-        self.numbers.kernel = kernel.select(ndarray::Axis(0), &self.numbers.at);
-        let tables = self.parts.len();
-        let each = self.parts.par_iter_mut().zip(&mut weights.embeddings).zip(states);
-        each.for_each(|((part, table), state)| {
-            part.forward(ids, tables, batch, table, (state.as_mut(), step), &kernel, clock);
+        self.folded.refresh(&self.config, weights, clock);
+        let kernel = self.folded.layers.first().map(|layer| layer.kernel.view());
+        if let Some(kernel) = &kernel {
+            self.numbers.kernel = kernel.select(ndarray::Axis(0), &self.numbers.at);
+        }
+        let (width, bias_at) = (self.id_columns(), self.bias_at());
+        let Rows { ids, batch, .. } = rows;
+        let none = Histories::default();
+        let each = self.parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
+        each.for_each(|(i, ((part, table), state))| {
+            let lookup = match part.column {
+                Some(at) => Lookup::Ids { ids, width, at, batch },
+                None => Lookup::Histories(rows.histories.unwrap_or(&none)),
+            };
+            let is_bias = bias_at == Some(i);
+            let (step, kernel) = if is_bias { (steps[1], None) } else { (steps[0], kernel.as_ref()) };
+            part.forward(lookup, table, (state.as_mut(), step), kernel, clock);
         });
         self.run = batch.len().div_ceil(self.chunks.len()).max(1);
-        let (run, inputs) = (self.run, (self.parts.as_slice(), &self.numbers));
-        let (config, folded) = (&self.config, &self.folded);
-        self.chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let (parts, _) = Self::split(&self.parts, self.has_bias);
+        let inputs = Inputs { parts, numbers: &self.numbers, tail: self.tail(), width: self.width };
+        let (config, folded, run) = (&self.config, &self.folded, self.run);
+        chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
             let from = (i * run).min(batch.len());
-            let rows = &batch[from..(from + run).min(batch.len())];
-            chunk.forward(config, folded, inputs, numbers, (rows, from), clock);
+            let of_chunk = &batch[from..(from + run).min(batch.len())];
+            chunk.forward(config, folded, inputs, rows.numbers, (of_chunk, from), clock);
         });
+        self.chunks = chunks;
+    }
+
+    fn id_columns(&self) -> usize {
+        self.parts.iter().filter(|part| part.column.is_some()).count()
+    }
+
+    /// Which part is a bias.
+    pub(super) fn bias_at(&self) -> Option<usize> {
+        self.has_bias.then(|| self.parts.len() - 1)
     }
 
     /// Embedding of row `row` of the batch.
     pub(super) fn embedding(&self, row: usize) -> &[f32] {
-        self.chunks[row / self.run].output().row(row % self.run)
+        self.chunks[row / self.run].embeddings(self.tail()).row(row % self.run)
+    }
+
+    /// Each chunk's embeddings, and room for their gradient, to `each` on threads of its own with a member of `with`.
+    pub(super) fn each_chunk<T: Send, R: Send>(
+        &mut self,
+        with: &mut [T],
+        each: impl Fn(usize, &mut T, ArrayView2<'_, f32>, ArrayViewMut2<'_, f32>) -> R + Sync,
+    ) -> Vec<R> {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let tail = self.tail();
+        let pairs = with.par_iter_mut().zip(&mut chunks).enumerate();
+        let done = pairs
+            .map(|(i, (with, chunk))| {
+                let (embeddings, d) = chunk.embeddings_and_gradient(tail);
+                each(i, with, embeddings, d)
+            })
+            .collect();
+        self.chunks = chunks;
+        done
     }
 
     /// Gradient of the embedding of row `row`, before the backward pass.
@@ -124,7 +202,7 @@ impl TowerStep {
     ) {
         let Self { config, folded, chunks, run, members, numbers, .. } = self;
         let (config, folded, run, numbers) = (&*config, &*folded, *run, numbers.at.len());
-        let dim = folded.layers[folded.layers.len() - 1].bias.len();
+        let dim = chunks[0].output().view().ncols();
         let members_run = rows.len().div_ceil(members.len()).max(1);
         {
             let of = |row: u32| (&chunks[row as usize / run], row as usize % run);
@@ -144,27 +222,34 @@ impl TowerStep {
     }
 
     fn tables_backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
-        let (chunks, run) = (&self.chunks, self.run);
-        let (kernel, gram) = (self.folded.layers[0].kernel.view(), with_gram.then(|| self.gram.view()));
-        let delta = |i: usize| chunks[i / run].d.row(i % run);
-        self.parts.par_iter_mut().for_each(|part| part.backward(delta, &kernel, gram.as_ref(), clock));
+        let (chunks, run, bias_at) = (&self.chunks, self.run, self.bias_at());
+        let kernel = self.folded.layers.first().map(|layer| layer.kernel.view());
+        let gram = with_gram.then(|| self.gram.view());
+        self.parts.par_iter_mut().enumerate().for_each(|(at, part)| {
+            if bias_at == Some(at) {
+                part.backward(|i| chunks[i / run].d_tail.row(i % run), None, None, clock);
+            } else {
+                part.backward(|i| chunks[i / run].d.row(i % run), kernel.as_ref(), gram.as_ref(), clock);
+            }
+        });
         self.dense = self.folded.unfold(weights, self.folded_gradients(), clock);
     }
 
     /// Sums the chunks' gradients in their order, and puts the first kernel's together.
     fn folded_gradients(&self) -> Vec<Dense> {
         let mut sums = self.chunks[0].d_dense.clone();
+        let Some(first) = self.folded.layers.first() else { return sums };
         for chunk in &self.chunks[1..] {
             for (sum, part) in sums.iter_mut().zip(&chunk.d_dense) {
                 sum.kernel += &part.kernel;
                 sum.bias += &part.bias;
             }
         }
-        let mut kernel = Array2::zeros((self.width, self.folded.layers[0].kernel.ncols()));
+        let mut kernel = Array2::zeros((self.width, first.kernel.ncols()));
         for (&at, row) in self.numbers.at.iter().zip(sums[0].kernel.rows()) {
             kernel.row_mut(at).assign(&row);
         }
-        for part in &self.parts {
+        for part in Self::split(&self.parts, self.has_bias).0 {
             kernel.slice_mut(ndarray::s![part.range(), ..]).assign(&part.d_kernel.view());
         }
         sums[0].kernel = kernel;
@@ -208,7 +293,7 @@ impl Chunk {
             });
             std::mem::swap(d, below);
         }
-        let out = folded.layers[0].bias.len();
+        let out = d.view().ncols();
         gram.reshape(out, out);
         clock.gemm(1.0, d.view().reversed_axes(), d.view(), 0.0, gram.view_mut());
     }

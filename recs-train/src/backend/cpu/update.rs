@@ -14,7 +14,7 @@ pub(super) struct Update {
     /// Of tables.
     pub(super) embeddings: Step,
     /// Of kernels and biases.
-    dense: Step,
+    pub(super) dense: Step,
     pub(super) query: TowerState,
     pub(super) candidate: TowerState,
 }
@@ -24,6 +24,8 @@ pub(super) struct TowerState {
     pub(super) embeddings: Vec<Box<dyn Optimiser>>,
     /// Of kernel and bias.
     dense: Vec<[Box<dyn Optimiser>; 2]>,
+    /// The table that is a bias: it moves with the layers' biases.
+    bias_at: Option<usize>,
 }
 
 /// What clipping multiplies each gradient by.
@@ -65,27 +67,29 @@ fn all_squares(tower: &TowerStep) -> f64 {
 }
 
 impl TowerState {
-    fn new(config: OptimiserConfig, weights: &TowerWeights) -> Self {
+    fn new(config: OptimiserConfig, weights: &TowerWeights, has_bias: bool) -> Self {
         let one_row = |len: usize| config.dense.state(1, len);
+        let bias_at = has_bias.then(|| weights.embeddings.len() - 1);
+        let algorithm = |i: usize| if bias_at == Some(i) { config.dense } else { config.embeddings };
         Self {
-            embeddings: weights
-                .embeddings
-                .iter()
-                .map(|e| config.embeddings.state(e.nrows(), e.ncols()))
+            embeddings: (0..)
+                .zip(&weights.embeddings)
+                .map(|(i, e)| algorithm(i).state(e.nrows(), e.ncols()))
                 .collect(),
+            bias_at,
             dense: weights.dense.iter().map(|d| [one_row(d.kernel.len()), one_row(d.bias.len())]).collect(),
         }
     }
 }
 
 impl Update {
-    pub(super) fn new(config: OptimiserConfig, clip: Clip, weights: &Weights) -> Self {
+    pub(super) fn new(config: OptimiserConfig, clip: Clip, weights: &Weights, has_bias: bool) -> Self {
         Self {
             clip,
             embeddings: Step::start(&config.embeddings),
             dense: Step::start(&config.dense),
-            query: TowerState::new(config, &weights.query),
-            candidate: TowerState::new(config, &weights.candidate),
+            query: TowerState::new(config, &weights.query, false),
+            candidate: TowerState::new(config, &weights.candidate, has_bias),
         }
     }
 
@@ -107,23 +111,31 @@ impl Update {
         );
         self.embeddings.close();
         self.dense.close();
-        if self.embeddings.wants_settling() {
+        if self.embeddings.wants_settling() || self.dense.wants_settling() {
             self.settle(weights);
         }
     }
 
     /// Brings every row of every table up to date; between two steps.
     pub(super) fn settle(&mut self, weights: &mut Weights) {
-        let step = &self.embeddings;
+        let (step, bias_step) = (&self.embeddings, &self.dense);
         for (state, weights) in
             [(&mut self.query, &mut weights.query), (&mut self.candidate, &mut weights.candidate)]
         {
             let tables = &mut Arc::make_mut(weights).embeddings;
-            state.embeddings.par_iter_mut().zip(tables).for_each(|(state, table)| {
+            let bias_at = state.bias_at;
+            state.embeddings.par_iter_mut().zip(tables).enumerate().for_each(|(i, (state, table))| {
+                let step = if bias_at == Some(i) { bias_step } else { step };
                 state.settle(table.as_slice_mut().unwrap_or_default(), step);
             });
+            let dense = Arc::make_mut(weights).dense.iter_mut().zip(&mut state.dense);
+            for (layer, [kernel, bias]) in dense {
+                kernel.settle(layer.kernel.as_slice_mut().unwrap_or_default(), bias_step);
+                bias.settle(layer.bias.as_slice_mut().unwrap_or_default(), bias_step);
+            }
         }
         self.embeddings.settled();
+        self.dense.settled();
     }
 }
 
@@ -137,9 +149,14 @@ impl TowerState {
         dense: &Step,
     ) {
         let tables = self.embeddings.par_iter_mut().zip(&mut weights.embeddings);
-        tables.zip(&tower.parts).zip(&factors.embeddings).for_each(|(((state, table), part), factor)| {
-            let weights = table.as_slice_mut().unwrap_or_default();
-            state.update(weights, &part.distinct.ids, part.gradient.as_slice(), *factor, embeddings);
+        let bias_at = self.bias_at;
+        let each = tables.zip(&tower.parts).zip(&factors.embeddings).enumerate();
+        each.for_each(|(i, (((state, table), part), factor))| {
+            let (weights, step) = (
+                table.as_slice_mut().unwrap_or_default(),
+                if bias_at == Some(i) { dense } else { embeddings },
+            );
+            state.update(weights, &part.distinct.ids, part.gradient.as_slice(), *factor, step);
         });
         let layers = self.dense.iter_mut().zip(&mut weights.dense).zip(&tower.dense).zip(&factors.dense);
         for ((([kernel, bias], layer), gradient), factors) in layers {

@@ -1,18 +1,21 @@
-//! In-batch softmax: every other row's product is a negative.
+//! Softmax over the candidates of a batch, or over all of them.
 //!
-//! Row i of a batch has the logits `s_ij = q_i . c_j / temperature - log Q(j)` over the batch's candidates j and the
-//! loss `-log softmax(s_i)_i`. The correction by the sampling probability Q is that of Yi et al., *Sampling-Bias-
-//! Corrected Neural Modeling for Large Corpus Item Recommendations*, RecSys 2019
-//! (<https://research.google/pubs/pub48840/>).
+//! A row has one or several targets t with weights w_t, logits `s_j = q . c_j / temperature + bias_j` over the columns j, and
+//! the loss `sum over t of w_t (log sum over j of e^(s_j) - s_t)`.
 //!
-//! A product that the batch has n times is one column: n equal terms `e^s` are one `e^(s + log n)`. Rows are worked on in
-//! panels that stay in the second-level cache; a logit is written once, turned into its exponential once, and read by the
-//! two products of the backward pass, which take the sum of the row as a factor of their small side:
-//! `dq_i = (1/Z_i) sum_j e_ij c_j` and `dc_j = sum_i e_ij (q_i / Z_i)`.
+//! - In-batch: columns are the batch's own products, with the bias `log(copies) - log Q`: n equal terms `e^s` are one
+//!   `e^(s + log n)`, and Q is the probability of being sampled (Yi et al., *Sampling-Bias-Corrected Neural Modeling for Large
+//!   Corpus Item Recommendations*, RecSys 2019, <https://research.google/pubs/pub48840/>).
+//! - Full: columns are the catalogue. With all purchases of a customer as targets it is the multinomial likelihood of Liang et
+//!   al. 2018 (<https://arxiv.org/abs/1802.05814>).
+//!
+//! Rows are worked on in panels that stay in the second-level cache; a logit is written once, turned into its exponential
+//! once, and read by the two products of the backward pass, which take what belongs to the row as a factor of their small
+//! side: `dq_i = f_i sum_j e_ij c_j` and `dc_j = sum_i e_ij (f_i q_i)`, f_i being the weight of the targets by the sum.
 
-use super::{LossConfig, Reduction};
+use super::LossConfig;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
-use recs_core::kernel::{dot, exp_sum_biased};
+use recs_core::kernel::exp_sum_biased;
 
 /// Room for the logits of a panel: half of a small second-level cache.
 const PANEL_BYTES: usize = 512 << 10;
@@ -31,6 +34,30 @@ pub const NO_COLUMN: u32 = u32::MAX;
 pub type Gemm<'a> =
     dyn Fn(f32, ArrayView2<'_, f32>, ArrayView2<'_, f32>, f32, ArrayViewMut2<'_, f32>) + Sync + 'a;
 
+/// What each row is to score high.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// Those of row i are `offsets[i]..offsets[i + 1]`. `[rows + 1]`
+    pub offsets: &'a [u32],
+    /// Column of each.
+    pub columns: &'a [u32],
+    /// Weight of each.
+    pub weights: &'a [f32],
+}
+
+impl<'a> Targets<'a> {
+    /// Those of the rows `from..to`.
+    pub fn rows(&self, from: usize, to: usize) -> Self {
+        Self { offsets: &self.offsets[from..=to], ..*self }
+    }
+
+    /// Columns and weights of a row.
+    fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
+        let range = self.offsets[row] as usize..self.offsets[row + 1] as usize;
+        (&self.columns[range.clone()], &self.weights[range])
+    }
+}
+
 /// The candidates of a batch, each once.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns<'a> {
@@ -48,14 +75,14 @@ pub struct Columns<'a> {
 
 /// The loss, with buffers for one thread.
 #[derive(Debug, Clone)]
-pub struct InBatchSoftmax {
+pub struct Softmax {
     config: LossConfig,
     panel: Array2<f32>,
     scaled: Array2<f32>,
     factors: Vec<f32>,
 }
 
-impl InBatchSoftmax {
+impl Softmax {
     /// A loss with empty buffers.
     pub fn new(config: LossConfig) -> Self {
         Self { config, panel: Array2::zeros((0, 0)), scaled: Array2::zeros((0, 0)), factors: Vec::new() }
@@ -65,18 +92,18 @@ impl InBatchSoftmax {
     /// there are many columns (8 rows at least).
     ///
     /// # Shapes
-    /// `queries` and `d_queries` `[n, dim]`, `own` `[n]` the column of each row's product; `columns.embeddings` and
-    /// `d_columns` `[columns, dim]`. `d_queries` is overwritten, `d_columns` is added to. `batch` is the number of rows that
-    /// a mean is over. `shares` `[n]` gets the part of each row's gradient at its own product that is the row's alone:
-    /// -1, or with accidental hits masked its probability - 1.
+    /// `queries` and `d_queries` `[n, dim]`, `targets` those of the n rows; `columns.embeddings` and `d_columns`
+    /// `[columns, dim]`. `d_queries` is overwritten, `d_columns` is added to. Everything is multiplied by `weight`. `shares`
+    /// `[n]` gets the part of each row's gradient at its first target that is the row's alone: -1, or with accidental hits
+    /// masked its probability - 1.
     ///
     /// # Panics
     /// When the shapes do not fit.
     pub fn forward_backward(
         &mut self,
         queries: &ArrayView2<'_, f32>,
-        own: &[u32],
-        batch: usize,
+        targets: Targets<'_>,
+        weight: f32,
         columns: Columns<'_>,
         mut d_queries: ArrayViewMut2<'_, f32>,
         mut d_columns: ArrayViewMut2<'_, f32>,
@@ -91,97 +118,106 @@ impl InBatchSoftmax {
             self.panel = Array2::zeros((PANEL_ROWS.min(rows.max(self.panel.nrows())), room));
             self.scaled = Array2::zeros((PANEL_ROWS, dim));
         }
-        let weight = match self.config.reduction {
-            Reduction::Sum => 1.0,
-            Reduction::Mean => 1.0 / batch as f32,
-        };
-        let inverse_temperature = 1.0 / self.config.temperature;
+        let scale = weight / self.config.temperature;
         let mut loss = 0.0;
         for from in (0..queries.nrows()).step_by(rows) {
             let to = (from + rows).min(queries.nrows());
-            let (q, own) = (queries.slice(s![from..to, ..]), &own[from..to]);
-            loss += self.panel(&q, own, columns, &mut shares[from..to], gemm);
-            let scale = weight * inverse_temperature;
+            let (q, targets) = (queries.slice(s![from..to, ..]), targets.rows(from, to));
+            loss += self.panel(&q, targets, columns, &mut shares[from..to], gemm);
             let panel = self.panel.slice(s![..to - from, ..n]);
             let mut scaled = self.scaled.slice_mut(s![..to - from, ..]);
             let mut dq = d_queries.slice_mut(s![from..to, ..]);
             gemm(1.0, panel, columns.embeddings, 0.0, dq.view_mut());
-            for (i, &own) in own.iter().enumerate() {
-                let (factor, c) = (scale * self.factors[i], columns.embeddings.row(own as usize));
-                dq.row_mut(i).zip_mut_with(&c, |d, c| *d = *d * factor - scale * c);
+            for i in 0..to - from {
+                let factor = scale * self.factors[i];
+                let mut dq = dq.row_mut(i);
+                dq.map_inplace(|d| *d *= factor);
+                let (own, weights) = targets.row(i);
+                for (&own, weight) in own.iter().zip(weights) {
+                    dq.scaled_add(-scale * weight, &columns.embeddings.row(own as usize));
+                }
                 scaled.row_mut(i).zip_mut_with(&q.row(i), |s, q| *s = factor * q);
             }
             gemm(1.0, panel.t(), scaled.view(), 1.0, d_columns.view_mut());
-            for (i, &own) in own.iter().enumerate() {
-                d_columns.row_mut(own as usize).zip_mut_with(&q.row(i), |d, q| *d -= scale * q);
+            for i in 0..to - from {
+                let (own, weights) = targets.row(i);
+                for (&own, weight) in own.iter().zip(weights) {
+                    d_columns.row_mut(own as usize).scaled_add(-scale * weight, &q.row(i));
+                }
             }
         }
         loss * f64::from(weight)
     }
 
-    /// Fills the panel with exponentials and the factors with the inverses of their sums; gives the loss.
+    /// Fills the panel with exponentials and the factors with the targets' weights by the exponentials' sums; gives the
+    /// loss.
     fn panel(
         &mut self,
         q: &ArrayView2<'_, f32>,
-        own: &[u32],
+        targets: Targets<'_>,
         columns: Columns<'_>,
         shares: &mut [f32],
         gemm: &Gemm<'_>,
     ) -> f64 {
         let n = columns.bias.len();
         let inverse_temperature = 1.0 / self.config.temperature;
-        let mut panel = self.panel.slice_mut(s![..own.len(), ..n]);
+        let mut panel = self.panel.slice_mut(s![..q.nrows(), ..n]);
         gemm(inverse_temperature, q.view(), columns.embeddings.t(), 0.0, panel.view_mut());
         let highest_bias = columns.bias.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut loss = 0.0;
         self.factors.clear();
         for (i, mut logits) in panel.axis_iter_mut(Axis(0)).enumerate() {
             let (q, Some(logits)) = (q.row(i), logits.as_slice_mut()) else { continue };
-            let q = q.as_slice().unwrap_or_default();
-            let length = dot(q, q).sqrt();
+            let (own, weights) = targets.row(i);
+            let mask = own.first().filter(|_| self.config.mask_accidental_hits && own.len() == 1);
+            if let Some(&own) = mask {
+                leave_out_copies(logits, own as usize, columns);
+            }
+            // Of its copies, a target is one; the masked ones are gone already.
+            let copies = |j: usize| if mask.is_some() { 1.0 } else { columns.copies[j] };
+            let logit = |logits: &[f32], j: u32| logits[j as usize] + columns.bias[j as usize];
+            let (mut total, mut positive) = (0.0f32, 0.0f64);
+            for (&j, &weight) in own.iter().zip(weights) {
+                total += weight;
+                positive += f64::from(weight * (logit(logits, j) - copies(j as usize).ln()));
+            }
+            let length = q.dot(&q).sqrt();
             let bound = length * columns.longest * inverse_temperature + highest_bias;
-            let own = own[i] as usize;
-            self.config.mask(logits, own, columns);
-            let positive = logits[own] + columns.bias[own];
-            let mut shift = bound.min(positive + ABOVE_OWN);
+            let first = own.first().map_or(f32::INFINITY, |&j| logit(logits, j));
+            let mut shift = bound.min(first + ABOVE_OWN);
             let mut sum = exp_sum_biased(logits, columns.bias, shift);
             if sum > LARGEST_SUM {
-                // Some logit is far above the own product's: look for the highest.
-                let again = ndarray::aview1(q);
-                let mut row = columns.embeddings.dot(&again) * inverse_temperature;
+                // Some logit is far above the first target's: look for the highest.
+                let mut row = columns.embeddings.dot(&q) * inverse_temperature;
                 let row = row.as_slice_mut().unwrap_or_default();
-                self.config.mask(row, own, columns);
+                if let Some(&own) = mask {
+                    leave_out_copies(row, own as usize, columns);
+                }
                 shift = row.iter().zip(columns.bias).map(|(s, b)| s + b).fold(f32::NEG_INFINITY, f32::max);
                 logits.copy_from_slice(row);
                 sum = exp_sum_biased(logits, columns.bias, shift);
             }
-            // Of its copies, a row's own product is one.
-            let copies = if self.config.mask_accidental_hits { 1.0 } else { columns.copies[own] };
-            loss += f64::from(sum).ln() + f64::from(shift) - f64::from(positive) + f64::from(copies).ln();
-            self.factors.push(1.0 / sum);
-            shares[i] = if self.config.mask_accidental_hits { logits[own] / sum - 1.0 } else { -1.0 };
+            loss += f64::from(total) * (f64::from(sum).ln() + f64::from(shift)) - positive;
+            self.factors.push(total / sum);
+            shares[i] = mask.map_or(-1.0, |&own| logits[own as usize] / sum - 1.0);
         }
         loss
     }
 }
 
-impl LossConfig {
-    /// Leaves out what else the batch has of a row's own product.
-    fn mask(&self, logits: &mut [f32], own: usize, columns: Columns<'_>) {
-        if !self.mask_accidental_hits {
-            return;
-        }
-        logits[own] -= columns.copies[own].ln();
-        let mut other = columns.same_product.get(own).copied().unwrap_or(NO_COLUMN);
-        while other != NO_COLUMN && other as usize != own {
-            logits[other as usize] = f32::NEG_INFINITY;
-            other = columns.same_product[other as usize];
-        }
+/// Leaves out what else the batch has of a row's own product.
+fn leave_out_copies(logits: &mut [f32], own: usize, columns: Columns<'_>) {
+    logits[own] -= columns.copies[own].ln();
+    let mut other = columns.same_product.get(own).copied().unwrap_or(NO_COLUMN);
+    while other != NO_COLUMN && other as usize != own {
+        logits[other as usize] = f32::NEG_INFINITY;
+        other = columns.same_product[other as usize];
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reduction;
     use super::*;
     use proptest::prelude::*;
     use recs_core::kernel;
@@ -249,15 +285,27 @@ mod tests {
                 same_product: &same_product,
                 longest,
             };
-            let (mut softmax, mut loss) = (InBatchSoftmax::new(self.config), 0.0);
-            let mut shares = vec![0.0; self.q.nrows()];
+            let (mut softmax, mut loss) = (Softmax::new(self.config), 0.0);
+            let n = self.q.nrows();
+            let (mut shares, ones) = (vec![0.0; n], vec![1.0; n]);
+            let offsets: Vec<u32> = (0..=n as u32).collect();
+            let weight = if self.config.reduction == Reduction::Mean { 1.0 / n as f32 } else { 1.0 };
             for (from, to) in [(0, cut), (cut, self.q.nrows())] {
                 let part = dq.slice_mut(s![from..to, ..]);
-                let (q, own) = (self.q.slice(s![from..to, ..]), &self.own[from..to]);
-                let n = self.q.nrows();
+                let q = self.q.slice(s![from..to, ..]);
+                let targets =
+                    Targets { offsets: &offsets, columns: &self.own, weights: &ones }.rows(from, to);
                 let shares = &mut shares[from..to];
-                loss +=
-                    softmax.forward_backward(&q, own, n, columns, part, dc.view_mut(), shares, &kernel::gemm);
+                loss += softmax.forward_backward(
+                    &q,
+                    targets,
+                    weight,
+                    columns,
+                    part,
+                    dc.view_mut(),
+                    shares,
+                    &kernel::gemm,
+                );
             }
             (loss, dq, dc)
         }
@@ -272,7 +320,8 @@ mod tests {
             size in prop_oneof![Just(1f32), Just(6.0)],
         ) {
             let reduction = if mean { Reduction::Mean } else { Reduction::Sum };
-            let config = LossConfig { reduction, temperature: 0.7, log_q, mask_accidental_hits: mask };
+            let config =
+                LossConfig { reduction, temperature: 0.7, log_q, mask_accidental_hits: mask, ..LossConfig::reference() };
             let columns = (n / 2).clamp(2, 60) as u32;
             let mut batch = Batch {
                 config,
@@ -305,6 +354,59 @@ mod tests {
                     prop_assert!((numeric - f64::from(analytic)).abs() < tolerance, "{side}: {numeric} {analytic}");
                 }
             }
+        }
+    }
+
+    /// Several targets of different weights, all columns, against the definition and finite differences.
+    #[test]
+    fn several_targets_share_one_sum() {
+        let config = LossConfig { temperature: 0.5, ..LossConfig::reference() };
+        let (q, c) = (matrix(9, 4, 5, 1, 1.0), matrix(23, 4, 5, 2, 1.0));
+        let offsets: Vec<u32> = [0, 3, 3, 4, 9, 10, 12, 15, 16, 20].to_vec();
+        let columns: Vec<u32> = (0..20).map(|i| (i * 7) % 23).collect();
+        let weights: Vec<f32> = (0..20).map(|i| 0.25 + (i % 5) as f32 * 0.3).collect();
+        let bias: Vec<f32> = (0..23).map(|i| (i % 6) as f32 * 0.2).collect();
+        let definition = |q: &Array2<f32>, c: &Array2<f32>| {
+            let logits = |i: usize| -> Vec<f64> {
+                let dot = |j: usize| (0..4).map(|d| f64::from(q[[i, d]]) * f64::from(c[[j, d]])).sum::<f64>();
+                (0..23).map(|j| dot(j) / 0.5 + f64::from(bias[j])).collect()
+            };
+            let mut loss = 0.0;
+            for i in 0..9 {
+                let logits = logits(i);
+                let sum = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+                for t in offsets[i] as usize..offsets[i + 1] as usize {
+                    loss += f64::from(weights[t]) * (sum - logits[columns[t] as usize]);
+                }
+            }
+            loss * 0.5
+        };
+        let (mut dq, mut dc, mut shares) = (Array2::zeros((9, 4)), Array2::zeros((23, 4)), vec![0.0; 9]);
+        let (ones, targets) =
+            (vec![1.0; 23], Targets { offsets: &offsets, columns: &columns, weights: &weights });
+        let all =
+            Columns { embeddings: c.view(), copies: &ones, bias: &bias, same_product: &[], longest: 2.0 };
+        let loss = Softmax::new(config).forward_backward(
+            &q.view(),
+            targets,
+            0.5,
+            all,
+            dq.view_mut(),
+            dc.view_mut(),
+            &mut shares,
+            &kernel::gemm,
+        );
+        assert!((loss - definition(&q, &c)).abs() < 1e-4);
+        assert!(dq.row(1).iter().all(|d| *d == 0.0), "a row without targets");
+        for (row, d) in [(0, 1), (3, 2), (8, 0)] {
+            let (mut up, mut down) = (q.clone(), q.clone());
+            (up[[row, d]] += 1e-3, down[[row, d]] -= 1e-3);
+            let numeric = (definition(&up, &c) - definition(&down, &c)) / 2e-3;
+            assert!((numeric - f64::from(dq[[row, d]])).abs() < 2e-3, "{numeric} {}", dq[[row, d]]);
+            let (mut up, mut down) = (c.clone(), c.clone());
+            (up[[row, d]] += 1e-3, down[[row, d]] -= 1e-3);
+            let numeric = (definition(&q, &up) - definition(&q, &down)) / 2e-3;
+            assert!((numeric - f64::from(dc[[row, d]])).abs() < 2e-3, "{numeric} {}", dc[[row, d]]);
         }
     }
 
