@@ -36,21 +36,26 @@ pub struct AdamConfig {
     pub epsilon: f32,
     /// Which rows of a table move.
     pub rows: Rows,
+    /// Decoupled decay: each step first multiplies weights by 1 - learning_rate * weight_decay (AdamW, Loshchilov and Hutter
+    /// 2019, <https://arxiv.org/abs/1711.05101>). Biases, and kernels that share their optimiser, decay too when theirs says
+    /// so.
+    pub weight_decay: f32,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, rows: Rows::Seen }
+        Self { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7, rows: Rows::Seen, weight_decay: 0.0 }
     }
 }
 
 impl AdamConfig {
     pub(super) fn validate(&self, at: &str) -> Result<()> {
         let unit = |b: f32| (0.0..1.0).contains(&b);
-        if unit(self.beta_1) && unit(self.beta_2) && self.epsilon.is_finite() && self.epsilon > 0.0 {
+        let decay = self.weight_decay.is_finite() && self.weight_decay >= 0.0;
+        if unit(self.beta_1) && unit(self.beta_2) && self.epsilon.is_finite() && self.epsilon > 0.0 && decay {
             return Ok(());
         }
-        Err(Error::config(at, "betas lie in 0 to below 1, epsilon above 0"))
+        Err(Error::config(at, "betas lie in 0 to below 1, epsilon above 0, weight_decay is not negative"))
     }
 }
 
@@ -85,22 +90,24 @@ impl Adam {
             return;
         }
         self.last[row] = to;
-        // A row that has never had a gradient has nothing to decay.
-        let Some(decay) = step.decay.as_ref().filter(|_| last > 0) else { return };
+        // Moments of a row that has never had a gradient have nothing to decay.
+        let has_decay = last > 0 || self.config.weight_decay > 0.0;
+        let Some(decay) = step.decay.as_ref().filter(|_| has_decay) else { return };
         let range = row * self.dim..(row + 1) * self.dim;
         let (w, m, v) = (&mut weights[range.clone()], &mut self.m[range.clone()], &mut self.v[range]);
         let e = self.config.epsilon;
         match decay.missed(last, to) {
-            Missed::Sums { t, m: m_factor, v: v_factor } => {
-                Arch::new().dispatch(|| decay_by_sums(w, m, v, e, t, [m_factor, v_factor]));
+            Missed::Sums { t, w: w_factor, m: m_factor, v: v_factor } => {
+                Arch::new().dispatch(|| decay_by_sums(w, m, v, e, t, [w_factor, m_factor, v_factor]));
             }
-            Missed::Replay(rates) => {
+            Missed::Replay(rates, products) => {
                 let AdamConfig { beta_1, beta_2, .. } = self.config;
-                for rate in rates {
+                for (rate, products) in rates.iter().zip(products.windows(2)) {
+                    let kept = (products[1] / products[0]) as f32;
                     for ((w, m), v) in w.iter_mut().zip(&mut *m).zip(&mut *v) {
                         *m *= beta_1;
                         *v *= beta_2;
-                        *w -= rate * *m / (v.sqrt() + e);
+                        *w = *w * kept - rate * *m / (v.sqrt() + e);
                     }
                 }
             }
@@ -125,11 +132,12 @@ impl Optimiser for Adam {
 
     fn update(&mut self, weights: &mut [f32], rows: &[u32], gradient: &[f32], factor: f32, step: &Step) {
         let rate = Self::rate(&self.config, step.learning_rate, u64::from(step.t));
+        let kept = 1.0 - step.learning_rate * self.config.weight_decay;
         for (&row, g) in rows.iter().zip(gradient.chunks_exact(self.dim.max(1))) {
             let range = row as usize * self.dim..(row as usize + 1) * self.dim;
             let (w, m, v) = (&mut weights[range.clone()], &mut self.m[range.clone()], &mut self.v[range]);
             let config = self.config;
-            Arch::new().dispatch(|| move_row(w, m, v, g, factor, config, rate));
+            Arch::new().dispatch(|| move_row(w, m, v, g, factor, config, [rate, kept]));
             if let Some(last) = self.last.get_mut(row as usize) {
                 *last = step.t;
             }
@@ -149,25 +157,25 @@ fn move_row(
     g: &[f32],
     factor: f32,
     config: AdamConfig,
-    rate: f32,
+    [rate, kept]: [f32; 2],
 ) {
     let AdamConfig { beta_1, beta_2, epsilon, .. } = config;
     for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
         let g = g * factor;
         *m += (g - *m) * (1.0 - beta_1);
         *v += (g * g - *v) * (1.0 - beta_2);
-        *w -= rate * *m / (v.sqrt() + epsilon);
+        *w = *w * kept - rate * *m / (v.sqrt() + epsilon);
     }
 }
 
 #[inline(always)]
-fn decay_by_sums(w: &mut [f32], m: &mut [f32], v: &mut [f32], epsilon: f32, t: [f32; 4], factors: [f32; 2]) {
+fn decay_by_sums(w: &mut [f32], m: &mut [f32], v: &mut [f32], epsilon: f32, t: [f32; 4], factors: [f32; 3]) {
     for ((w, m), v) in w.iter_mut().zip(m).zip(v) {
         let inverse = 1.0 / (v.sqrt() + epsilon);
         let y = epsilon * inverse;
-        *w -= *m * inverse * (t[0] - y * (t[1] - y * (t[2] - y * t[3])));
-        *m *= factors[0];
-        *v *= factors[1];
+        *w = *w * factors[0] - *m * inverse * (t[0] - y * (t[1] - y * (t[2] - y * t[3])));
+        *m *= factors[1];
+        *v *= factors[2];
     }
 }
 
@@ -188,11 +196,13 @@ mod tests {
     impl ByHand {
         fn step(&mut self, t: i32, rate: f64, gradient: &[f64]) {
             let (b1, b2) = (f64::from(self.config.beta_1), f64::from(self.config.beta_2));
+            let kept = 1.0 - rate * f64::from(self.config.weight_decay);
             let rate = rate * (1.0 - b2.powi(t)).sqrt() / (1.0 - b1.powi(t));
             for (i, g) in gradient.iter().enumerate() {
                 self.m[i] = b1 * self.m[i] + (1.0 - b1) * g;
                 self.v[i] = b2 * self.v[i] + (1.0 - b2) * g * g;
-                self.w[i] -= rate * self.m[i] / (self.v[i].sqrt() + f64::from(self.config.epsilon));
+                self.w[i] =
+                    self.w[i] * kept - rate * self.m[i] / (self.v[i].sqrt() + f64::from(self.config.epsilon));
             }
         }
     }
@@ -232,9 +242,10 @@ mod tests {
                 (1e-3f32..0.1, proptest::collection::btree_map(0u32..5, -1f32..1.0, 0..3)), 1..700),
             scale in prop_oneof![Just(1f32), Just(1e-4), Just(1e-7), Just(1e-9)],
             settle_every in 1usize..400,
+            weight_decay in prop_oneof![Just(0f32), Just(0.3), Just(5.0)],
             betas in prop_oneof![Just((0.9f32, 0.999f32)), Just((0.9, 0.95)), Just((0.0, 0.999)), Just((0.95, 0.9))],
         ) {
-            let config = AdamConfig { beta_1: betas.0, beta_2: betas.1, rows: Rows::All, ..AdamConfig::default() };
+            let config = AdamConfig { beta_1: betas.0, beta_2: betas.1, rows: Rows::All, weight_decay, ..AdamConfig::default() };
             let steps: Vec<_> = steps
                 .into_iter()
                 .map(|(rate, seen)| (rate, seen.into_iter().map(|(r, g)| (r, g * scale)).collect::<Vec<_>>()))
