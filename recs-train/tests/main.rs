@@ -5,6 +5,8 @@
 
 mod it {
     mod finite_differences;
+    #[cfg(feature = "mlflow")]
+    mod mlflow;
     mod reference;
     mod shards;
     mod trainer;

@@ -1,7 +1,6 @@
 //! One line of a spool: something that the server shall know.
 
 use recs_core::artifact::Digest;
-use recs_core::observe::Event;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -101,23 +100,14 @@ impl Entry {
     }
 }
 
-/// An event as a line of `events.jsonl`; None for those that are metrics or only progress.
-pub(super) fn event_line(event: &Event) -> Option<String> {
-    let line = match event {
-        Event::Warning { stage, message } => {
-            serde_json::json!({"time": now_ms(), "warning": message, "stage": stage})
-        }
-        Event::Finished { stage, seconds } => {
-            serde_json::json!({"time": now_ms(), "stage": stage, "seconds": seconds})
-        }
-        _ => return None,
-    };
-    Some(format!("{line}\n"))
-}
-
 /// Unix milliseconds.
 pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ms(SystemTime::now())
+}
+
+/// Unix milliseconds of `time`.
+pub(super) fn ms(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

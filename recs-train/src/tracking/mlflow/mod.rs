@@ -34,7 +34,7 @@
 //! | file | what |
 //! |---|---|
 //! | `config.rs`, `secret.rs`, `host.rs` | settings, passwords, what the host lends |
-//! | `run.rs`, `model.rs` | the run as the job sees it; what recs-train tells about data and model |
+//! | `run.rs`, `model.rs`, `event_log.rs` | the run as the job sees it; what recs-train tells about data and model |
 //! | `entry.rs`, `names.rs`, `params.rs` | a line of the spool, and what MLflow takes as names and values |
 //! | `worker.rs`, `pace.rs` | the thread, and when it tries again |
 //! | `journal.rs`, `head.rs` | the two files of a run |
@@ -76,6 +76,7 @@ mod client;
 mod config;
 mod endpoints;
 mod entry;
+mod event_log;
 mod head;
 mod host;
 mod journal;

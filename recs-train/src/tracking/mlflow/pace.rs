@@ -36,20 +36,20 @@ impl Pace {
         let mut wait = FIRST_WAIT;
         loop {
             let is_ending = ending.borrow().is_some();
-            match session.step().await {
+            let step = session.step().await;
+            if step.is_ok() {
+                session.tally.well_again();
+                wait = FIRST_WAIT;
+            }
+            match step {
                 Ok(Step::Ended) => return,
                 Ok(Step::Idle) if is_ending => return,
                 Ok(Step::Idle) => {
                     tokio::select! { () = wake.notified() => {} _ = ending.wait_for(Option::is_some) => {} }
                     pause(self.flush, &mut ending).await;
                 }
-                Ok(Step::Sent { is_all }) => {
-                    session.tally.well_again();
-                    wait = FIRST_WAIT;
-                    if is_all {
-                        pause(self.flush, &mut ending).await;
-                    }
-                }
+                Ok(Step::Sent { is_all: true }) => pause(self.flush, &mut ending).await,
+                Ok(Step::Sent { is_all: false }) => {}
                 Err(failure) => {
                     session.tally.trouble(failure.reason());
                     if self.gives_up(&failure, is_ending) {

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::config::MlflowConfig;
-use super::entry::{Entry, Outcome};
+use super::entry::{Entry, Outcome, ms};
 use super::head::{Head, Paths, keys};
 use super::host::MlflowHost;
 use super::journal::Journal;
@@ -15,9 +15,12 @@ use recs_core::observe::{Event, Observer};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
+
+/// An empty file that is older belongs to nobody.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A spool folder and the server that its runs go to.
 pub(super) struct Folder {
@@ -121,12 +124,13 @@ impl Folder {
 
     fn take(&self, key: &str) -> std::io::Result<Option<Session>> {
         let paths = Paths::new(&self.path, key);
+        let Some(changed) = found(last_change(&paths.journal))? else { return Ok(None) };
         let Some(mut journal) = found(Journal::open(&paths.journal, self.limit))?.flatten() else {
             return Ok(None);
         };
         let Some(head) = found(Head::read(&paths.head))? else {
-            // Its process died before the run began.
-            if journal.len() == 0 {
+            // Its process died before the run began, unless it is just beginning.
+            if journal.len() == 0 && changed.elapsed().is_ok_and(|age| age > ABANDONED) {
                 std::fs::remove_file(&paths.journal)?;
             }
             return Ok(None);
@@ -136,7 +140,7 @@ impl Folder {
         }
         let mut waiting = journal.waiting(head.progress.offset)?;
         if !waiting.ended {
-            let timestamp = last_change_ms(&paths.journal)?.max(head.start_time);
+            let timestamp = ms(changed).max(head.start_time);
             journal.append(&[Entry::End { status: Outcome::Killed, timestamp }])?;
             waiting.lines += 1;
         }
@@ -176,7 +180,6 @@ fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
     }
 }
 
-fn last_change_ms(path: &Path) -> std::io::Result<i64> {
-    let since = std::fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+fn last_change(path: &Path) -> std::io::Result<SystemTime> {
+    std::fs::metadata(path)?.modified()
 }

@@ -1,6 +1,5 @@
 //! What became of a run's entries.
 
-use super::entry::{Entry, Outcome};
 use recs_core::observe::{Event, Observer};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -165,10 +164,4 @@ impl Tally {
             spool: (spooled > 0).then(|| self.spool.clone()),
         }
     }
-}
-
-/// The entries that end a run.
-pub(super) fn last_entries(events: String, status: Outcome, timestamp: i64) -> Vec<Entry> {
-    let events = (!events.is_empty()).then(|| Entry::Text { path: "events.jsonl".into(), text: events });
-    events.into_iter().chain([Entry::End { status, timestamp }]).collect()
 }

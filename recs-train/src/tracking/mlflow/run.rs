@@ -1,7 +1,8 @@
 //! A run as the job sees it.
 
 use super::config::MlflowConfig;
-use super::entry::{Entry, Outcome, event_line, now_ms};
+use super::entry::{Entry, Outcome, now_ms};
+use super::event_log::EventLog;
 use super::head::{Head, Paths};
 use super::host::MlflowHost;
 use super::journal::Journal;
@@ -9,7 +10,7 @@ use super::names::{clean, cut};
 use super::pace::{Pace, Patience};
 use super::params::{PARAM_VALUE_CHARS, flatten};
 use super::replay::Folder;
-use super::report::{Report, STAGE, Tally, last_entries};
+use super::report::{Report, STAGE, Tally};
 use super::upload::Stores;
 use super::worker::{Stop, Worker};
 use crate::error::{Error, Result};
@@ -28,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 const TAG_VALUE_CHARS: usize = 5000;
 /// Warnings that become tags; `events.jsonl` has the others too.
 const WARNING_TAGS: u64 = 20;
-/// Longest `events.jsonl`.
-const MAX_EVENTS_BYTES: usize = 1 << 20;
+/// Longest document; a line of the spool has room for it, whatever JSON makes of it.
+const MAX_TEXT_BYTES: usize = 2 << 20;
 
 /// A run in MLflow. As an [`Observer`] it keeps metrics, warnings and the seconds of stages.
 ///
@@ -43,7 +44,7 @@ pub struct MlflowRun {
     pub(super) registered_model: Option<String>,
     trainings: AtomicU64,
     warnings: AtomicU64,
-    events: Mutex<String>,
+    events: Mutex<EventLog>,
     stop: Mutex<Option<oneshot::Sender<Stop>>>,
     done: Mutex<std_mpsc::Receiver<()>>,
 }
@@ -130,13 +131,21 @@ impl MlflowRun {
         self.offer(Entry::Tag { key: clean(name).into_owned(), value });
     }
 
-    /// A document as an artifact. It passes through the spool, so keep it small.
+    /// A document of at most 2 MiB as an artifact; it passes through the spool.
     ///
     /// # Errors
-    /// [`Error::Config`] for a path that is not relative and plain.
+    /// [`Error::Config`] for a path that is not relative and plain, or a longer document.
     pub fn log_text(&self, path: &str, text: impl Into<String>) -> Result<()> {
         check_path(path)?;
-        self.offer(Entry::Text { path: path.into(), text: text.into() });
+        let text = text.into();
+        if text.len() > MAX_TEXT_BYTES {
+            let (len, at_most) = (text.len(), MAX_TEXT_BYTES);
+            return Err(Error::config(
+                "text",
+                format!("{path} has {len} bytes, at most {at_most}: use log_file"),
+            ));
+        }
+        self.offer(Entry::Text { path: path.into(), text });
         Ok(())
     }
 
@@ -169,7 +178,10 @@ impl MlflowRun {
 
     fn stop(&self, outcome: Outcome, deadline: Duration) -> bool {
         let Some(stop) = lock(&self.stop).take() else { return false };
-        let last = last_entries(std::mem::take(&mut *lock(&self.events)), outcome, now_ms());
+        let events = std::mem::take(&mut *lock(&self.events)).finish();
+        let events = events.map(|text| Entry::Text { path: "events.jsonl".into(), text });
+        let end = Entry::End { status: outcome, timestamp: now_ms() };
+        let last: Vec<Entry> = events.into_iter().chain([end]).collect();
         self.tally.offer(last.len() as u64);
         stop.send(Stop { last, deadline }).is_ok()
     }
@@ -191,14 +203,6 @@ impl MlflowRun {
         }
         kept
     }
-
-    fn note(&self, event: &Event) {
-        let Some(line) = event_line(event) else { return };
-        let mut events = lock(&self.events);
-        if events.len() + line.len() <= MAX_EVENTS_BYTES {
-            events.push_str(&line);
-        }
-    }
 }
 
 impl Observer for MlflowRun {
@@ -214,14 +218,14 @@ impl Observer for MlflowRun {
                 self.trainings.fetch_add(1, Relaxed);
             }
             Event::Warning { stage, message } if *stage != STAGE => {
-                self.note(event);
+                lock(&self.events).push(event);
                 let n = self.warnings.fetch_add(1, Relaxed) + 1;
                 if n <= WARNING_TAGS {
                     let (value, _) = cut(format!("{stage}: {message}"), TAG_VALUE_CHARS);
                     self.offer(Entry::Tag { key: format!("recs.warning.{n:02}"), value });
                 }
             }
-            Event::Finished { .. } => self.note(event),
+            Event::Finished { .. } => lock(&self.events).push(event),
             _ => {}
         }
     }
