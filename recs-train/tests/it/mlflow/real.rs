@@ -98,8 +98,12 @@ fn everything_of_a_training_can_be_read_back() {
     let odd: Vec<Value> = rest.history(id, "odd values_1").into_iter().map(|(_, _, value)| value).collect();
     assert_eq!(odd, [json!("NaN"), json!(f64::MAX), json!(0.1 + 0.2), json!(f64::MIN_POSITIVE)]);
     curves_are_those_of(&events, &rest, id);
-    let latest = map(&json!([])).len() + data["metrics"].as_array().unwrap().len();
-    assert!(latest > 20, "test_… and popularity_… too: {latest}");
+    let names: Vec<&str> =
+        data["metrics"].as_array().unwrap().iter().filter_map(|m| m["key"].as_str()).collect();
+    assert!(
+        ["test_recall_at_100", "popularity_mrr", "fit_seconds"].iter().all(|n| names.contains(n)),
+        "{names:?}"
+    );
 
     for (name, digest) in &manifest.files {
         assert_eq!(&Digest::of(&rest.artifact(&runs[0], &format!("model/{name}"))), digest, "{name}");
@@ -132,6 +136,7 @@ fn curves_are_those_of(events: &[Event], rest: &Rest, run_id: &str) {
             }
         }
         let names = [name.to_owned(), format!("refit/{name}")];
+        assert_eq!(expected[0].len(), 3, "one an epoch");
         for (expected, name) in expected.iter().zip(names) {
             let found: Vec<(u64, Value)> =
                 rest.history(run_id, &name).into_iter().map(|(s, _, v)| (s, v)).collect();
@@ -150,26 +155,26 @@ fn a_server_killed_half_way_has_every_point_once_after_its_restart() {
     let training = {
         let run = Arc::clone(&run);
         std::thread::spawn(move || {
-            let mut slowest = Duration::ZERO;
+            let mut spent = Duration::ZERO;
             for step in 0..POINTS {
                 let began = Instant::now();
                 run.on_event(&Event::Metric { name: "loss".into(), step, value: 1.0 / (step as f64 + 1.0) });
-                slowest = slowest.max(began.elapsed());
+                spent += began.elapsed();
                 std::thread::sleep(Duration::from_millis(2));
             }
-            slowest
+            spent
         })
     };
     wait(|| run.report().sent > POINTS / 10);
     server.kill();
     let sent = run.report().sent;
-    let slowest = training.join().unwrap();
-    // A request to a dead server takes longer than that, let alone its timeout of five seconds.
-    assert!(slowest < Duration::from_millis(250), "the slowest event took {slowest:?}");
+    let spent = training.join().unwrap();
+    // It is some milliseconds for all of them; a single request that nobody answers is given five seconds.
+    assert!(spent < Duration::from_secs(5), "all events took {spent:?}");
     wait(|| run.report().problem.is_some());
     let report = run.report();
     assert!(report.sent >= sent && report.sent < POINTS, "{report:?}");
-    println!("sent when killed: {sent}; waiting: {}; slowest event {slowest:?}", report.spooled);
+    println!("sent when killed: {sent}; waiting: {}; {POINTS} events took {spent:?}", report.spooled);
 
     server.start();
     let report = run.finish(Outcome::Finished, LONG);
