@@ -90,7 +90,12 @@ impl Head {
         if sync {
             file.sync_all()?;
         }
-        std::fs::rename(&new, path)
+        std::fs::rename(&new, path)?;
+        if let (true, Some(folder)) = (sync, path.parent()) {
+            // Names of new files are safe once their folder is; systems that cannot open a folder do so by themselves.
+            let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@
 //! up is complete there. `<run>.json` says what the run is and how far the server has it; `<run>.jsonl` holds the entries
 //! in order, one JSON object a line with `op` = `metric`, `param`, `tag`, `text`, `file`, `register` or `end`. Both are
 //! gone once the server has everything.
-//! - **A killed process** loses what was in the queue, usually nothing older than milliseconds. Its run is ended as
+//! - **A killed process** loses what was in the queue: the last 20 milliseconds. Its run is ended as
 //!   `KILLED` by the next run or [`replay`]. **A power cut** loses what the operating system had not written: the files
 //!   are synced at the start and the end of a run, not in between.
 //! - **Overflow**: a file takes `spool_bytes` that the server does not have, a queue `queue_entries`. What comes then is

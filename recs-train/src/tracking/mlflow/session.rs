@@ -108,6 +108,8 @@ impl Session {
                 self.client.url()
             )));
         }
+        let lines = |from| self.journal().waiting(from).map_or(0, |waiting| waiting.lines);
+        self.tally.offer(lines(0) - lines(self.head.progress.offset));
         self.head.progress = Progress::default();
         Ok(())
     }

@@ -14,8 +14,10 @@ use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+/// Between two looks into the queue.
+const GATHER: Duration = Duration::from_millis(20);
 /// Entries moved by one write.
 const MOVE_AT_ONCE: usize = 4096;
 
@@ -36,17 +38,23 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread.
+    /// Starts the thread, and waits until it has its runtime.
     pub(super) fn start(self) -> Result<()> {
         let fault = |source| Error::Tracker { what: "the thread of MLflow tracking", source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
-        let work = move || {
-            runtime.block_on(self.run());
-            // A name that is being looked up must not keep the process.
-            runtime.shutdown_background();
+        let (ready, is_ready) = std_mpsc::channel();
+        // The runtime is made, and dropped, over there: here may be a thread of another one, where it must not be dropped.
+        let work = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Err(e) => drop(ready.send(Err(e))),
+            Ok(runtime) => {
+                drop(ready.send(Ok(())));
+                runtime.block_on(self.run());
+                // A name that is being looked up must not keep the process.
+                runtime.shutdown_background();
+            }
         };
         std::thread::Builder::new().name("recs-mlflow".into()).spawn(work).map_err(fault)?;
-        Ok(())
+        let died = |_| std::io::Error::other("it stopped unexpectedly");
+        is_ready.recv().map_err(died).flatten().map_err(fault)
     }
 
     async fn run(self) {
@@ -86,9 +94,14 @@ async fn keep(
             stop = &mut stop => break stop.ok(),
             _ = queue.recv_many(&mut entries, MOVE_AT_ONCE) => append(journal, &entries, tally, wake),
         }
+        if entries.len() < MOVE_AT_ONCE {
+            // While nobody listens, an entry costs the job no wake-up of this thread.
+            tokio::select! { biased; stop = &mut stop => break stop.ok(), () = sleep(GATHER) => {} }
+        }
         entries.clear();
     };
     // What is there now: an observer that goes on talking must not keep the run from ending.
+    entries.clear();
     entries.extend((0..queue.len()).map_while(|_| queue.try_recv().ok()));
     let (last, deadline) = stop.map_or((Vec::new(), Duration::ZERO), |stop| (stop.last, stop.deadline));
     entries.extend(last);

@@ -8,6 +8,7 @@ mod server;
 
 use recs_train::tracking::mlflow::{MlflowConfig, MlflowHost};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A client with a TLS provider of its own: nothing is installed for the process.
 fn http() -> reqwest::Client {
@@ -30,4 +31,12 @@ fn config(url: &str, spool: &tempfile::TempDir) -> MlflowConfig {
     (config.experiment, config.spool_dir) = ("retail/daily".into(), spool.path().into());
     (config.flush_ms, config.retry_s, config.timeout_s) = (20, 1, 5);
     config
+}
+
+fn wait(until: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(120);
+    while !until() {
+        assert!(Instant::now() < limit, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

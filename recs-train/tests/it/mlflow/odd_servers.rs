@@ -1,7 +1,7 @@
 //! Servers that are slow, busy, or will not take something.
 
 use super::fake::{Fake, Odd};
-use super::{config, host};
+use super::{config, host, wait};
 use recs_core::observe::{Collect, Event, Observer};
 use recs_train::Error;
 use recs_train::tracking::mlflow::{MlflowConfig, MlflowRun, Outcome, Secret, replay};
@@ -36,8 +36,9 @@ fn a_server_that_never_answers_costs_the_job_nothing() {
     let began = Instant::now();
     (0..10_000).for_each(|step| run.on_event(&metric("loss", step)));
     // It takes some milliseconds; waiting for one request each would take hours.
+    println!("10,000 events took {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    std::thread::sleep(Duration::from_millis(1500));
+    wait(|| run.report().problem.is_some());
     let began = Instant::now();
     let report = run.finish(Outcome::Finished, Duration::from_millis(600));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -135,6 +136,62 @@ fn a_lost_answer_makes_no_second_run() {
     assert_eq!(points(&server), [("loss".to_owned(), 1), ("loss".to_owned(), 1)]);
 }
 
+/// The child of the next test: it dies without a word.
+#[test]
+fn dies_when_told_to() {
+    let Ok(folder) = std::env::var("RECS_TEST_DIES_WITH_SPOOL") else { return };
+    let config = MlflowConfig { spool_dir: folder.into(), ..MlflowConfig::new("http://127.0.0.1:9") };
+    let run = MlflowRun::start(&config, host()).unwrap();
+    (0..100).for_each(|step| run.on_event(&metric("loss", step)));
+    let journal = run.report().spool.unwrap();
+    wait(|| std::fs::read_to_string(&journal).unwrap().lines().count() == 100);
+    std::process::abort();
+}
+
+#[test]
+fn the_run_of_a_process_that_died_is_sent_by_the_next_run_and_ended_as_killed() {
+    let (server, spool) = (Fake::start(|_| None), tempfile::tempdir().unwrap());
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "it::mlflow::odd_servers::dies_when_told_to"]);
+    child.env("RECS_TEST_DIES_WITH_SPOOL", spool.path());
+    assert!(!child.output().unwrap().status.success());
+    // A run for another server leaves it alone; one for its own sends it, here by a file that says so.
+    let other = MlflowRun::start(&config(&server.url, &spool), host()).unwrap();
+    assert_eq!(other.finish(Outcome::Finished, LONG).sent, 1);
+    let head = std::fs::read_dir(spool.path()).unwrap().map(|f| f.unwrap().path());
+    let head = head.into_iter().find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
+    let text = std::fs::read_to_string(&head).unwrap().replace("http://127.0.0.1:9", &server.url);
+    std::fs::write(&head, text).unwrap();
+    let next = MlflowRun::start(&config(&server.url, &spool), host()).unwrap();
+    assert_eq!(next.finish(Outcome::Finished, LONG).sent, 1);
+    assert_eq!(points(&server), steps("loss", 100));
+    let ends = server.bodies("runs/update");
+    assert!(ends.iter().any(|end| end["status"] == "KILLED"), "{ends:?}");
+    assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_server_that_lost_its_memory_gets_the_whole_run_again() {
+    let (mut requests, spool) = (0, tempfile::tempdir().unwrap());
+    // Takes the experiment, the run and the first points, then nothing.
+    let forgetful = Fake::start(move |_| {
+        requests += 1;
+        (requests > 5).then(|| Odd::Status(503, "", json!("down")))
+    });
+    let run = MlflowRun::start(&config(&forgetful.url, &spool), host()).unwrap();
+    run.on_event(&metric("loss", 0));
+    wait(|| run.report().sent == 1);
+    run.on_event(&metric("loss", 1));
+    let report = run.finish(Outcome::Finished, Duration::from_millis(300));
+    assert_eq!((report.sent, report.spooled), (1, 2), "{report:?}");
+    let unknown = json!({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such run"});
+    let new =
+        Fake::start(move |r| r.path.ends_with("runs/get").then(|| Odd::Status(404, "", unknown.clone())));
+    let reports = replay(&config(&new.url, &spool), host(), LONG).unwrap();
+    assert_eq!((reports[0].sent, reports[0].spooled), (3, 0), "{reports:?}");
+    assert_eq!(points(&new), steps("loss", 2));
+}
+
 #[test]
 fn a_full_spool_counts_what_it_drops_and_still_ends_the_run() {
     let (spool, warnings) = (tempfile::tempdir().unwrap(), Arc::new(Collect::default()));
@@ -163,10 +220,7 @@ fn a_long_run_on_a_healthy_server_never_fills_its_spool() {
     for step in 0..10_000 {
         run.on_event(&metric("loss", step));
         if step % 500 == 0 {
-            let until = Instant::now() + LONG;
-            while run.report().spooled > 500 && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            wait(|| run.report().spooled <= 500);
         }
     }
     let report = run.finish(Outcome::Finished, LONG);
@@ -195,16 +249,13 @@ fn events_become_points_tags_and_a_document() {
     assert_eq!(server.bodies("artifacts/events.jsonl").len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_dropped_in_an_async_host_ends_as_failed() {
     let (server, spool) = (Fake::start(|_| None), tempfile::tempdir().unwrap());
     let run = MlflowRun::start(&config(&server.url, &spool), host()).unwrap();
     run.on_event(&metric("loss", 1));
     drop(run);
-    let until = Instant::now() + LONG;
-    while server.bodies("runs/update").is_empty() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    wait(|| !server.bodies("runs/update").is_empty());
     assert_eq!(server.bodies("runs/update")[0]["status"], "FAILED");
 }
 

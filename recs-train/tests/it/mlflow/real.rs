@@ -2,7 +2,7 @@
 
 use super::rest::{Rest, map};
 use super::server::Server;
-use super::{config, host};
+use super::{config, host, wait};
 use crate::it::shards::{dataset, groups, load};
 use recs_core::artifact::{Digest, Manifest};
 use recs_core::observe::{CancelToken, Collect, Event, Observer, Silent, Tee};
@@ -267,12 +267,4 @@ fn sending_twice_changes_nothing(rest: &Rest, run_id: &str, metrics: &[Value]) {
 
 fn lines(path: &std::path::Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn wait(until: impl Fn() -> bool) {
-    let limit = Instant::now() + LONG;
-    while !until() {
-        assert!(Instant::now() < limit, "waited in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
