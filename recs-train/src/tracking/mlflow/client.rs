@@ -40,6 +40,14 @@ impl Failure {
         Self::Refused { reason: reason.into(), code: String::new() }
     }
 
+    /// Says what was being sent.
+    pub(super) fn of(mut self, what: &str) -> Self {
+        let (Self::Unreachable { reason, .. } | Self::Blocked { reason } | Self::Refused { reason, .. }) =
+            &mut self;
+        *reason = format!("{what}: {reason}");
+        self
+    }
+
     pub(super) fn reason(&self) -> &str {
         let (Self::Unreachable { reason, .. } | Self::Blocked { reason } | Self::Refused { reason, .. }) =
             self;

@@ -2,6 +2,7 @@
 
 use super::secret::Secret;
 use crate::error::{Error, Result};
+use recs_core::tenant::TenantId;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -118,6 +119,24 @@ impl MlflowConfig {
             upload_timeout_s: upload_timeout_s(),
             retry_s: retry_s(),
         }
+    }
+
+    /// The same for one tenant of many: its id begins the names of experiment and registered model, is the tag
+    /// `recs.tenant`, and has a folder of its own in the spool.
+    ///
+    /// ```
+    /// use recs_train::tracking::mlflow::MlflowConfig;
+    /// let config = MlflowConfig::new("http://127.0.0.1:5000").for_tenant(&"acme".parse()?);
+    /// assert_eq!(config.experiment, "acme/recs");
+    /// # Ok::<(), recs_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn for_tenant(mut self, tenant: &TenantId) -> Self {
+        self.experiment = format!("{tenant}/{}", self.experiment);
+        self.registered_model = self.registered_model.map(|model| format!("{tenant}.{model}"));
+        self.tags.insert("recs.tenant".into(), tenant.to_string());
+        self.spool_dir.push(tenant.as_str());
+        self
     }
 
     /// Checks ranges and names, and that the URL is one.

@@ -69,6 +69,9 @@
 //! | 400, 404, 413 … on a batch | its halves are sent, until the entries at fault are alone; those are refused and reported |
 //! | 400, 404, 413 … on a file or a version | refused and reported; no version is made of a folder that lacks files |
 //!
+//! Entries go in order, so one that waits holds up those after it: while the server's artifact store fails, a run whose
+//! metrics are there is still running for MLflow. `Report::problem` names what waits. To give up, delete a run's two files.
+//!
 //! Infinite values are stored as the largest finite ones, as MLflow does; NaN is stored as such.
 
 mod batch;

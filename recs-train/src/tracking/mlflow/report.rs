@@ -1,6 +1,7 @@
 //! What became of a run's entries.
 
 use recs_core::observe::{Event, Observer};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ const TOLD_REFUSALS: usize = 20;
 
 /// What became of a run's entries: points, parameters, tags, files, model versions, the end. Each is in exactly one of the
 /// four counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Our name of the run, the tag `recs.run_key`.
     pub run_key: String,
@@ -37,7 +38,7 @@ pub struct Report {
 }
 
 /// Something that the server will never take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// What, e.g. `param batch`.
     pub what: String,

@@ -158,7 +158,8 @@ impl Session {
                 self.head.progress.lacks_files |= is_file;
                 self.tally.refuse(&entry.describe(), failure.reason());
             }
-            Err(failure) => return Err(failure),
+            // It holds up everything after it, so people must know what it is.
+            Err(failure) => return Err(failure.of(&entry.describe())),
         }
         Ok(())
     }
