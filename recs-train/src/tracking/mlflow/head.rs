@@ -113,6 +113,9 @@ impl Paths {
 
     /// Everything is sent. Whoever waits for the lock finds nothing.
     pub(super) fn remove(&self) -> Result<()> {
+        for half_written in [self.head.with_extension("json.new"), self.journal.with_extension("jsonl.new")] {
+            let _ = std::fs::remove_file(half_written);
+        }
         std::fs::remove_file(&self.head)?;
         std::fs::remove_file(&self.journal)
     }

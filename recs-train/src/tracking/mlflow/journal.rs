@@ -67,7 +67,8 @@ impl Journal {
             Err(TryLockError::Error(e)) => return Err(e),
         }
         let len = file.metadata()?.len();
-        let mut journal = Self::new(path, file, len, limit);
+        // What another limit let in must still be ended.
+        let mut journal = Self::new(path, file, len, limit.max(len));
         journal.cut_torn_line()?;
         Ok(Some(journal))
     }
@@ -257,5 +258,8 @@ mod tests {
         assert_eq!(journal.append(&[tag("4")]).unwrap(), 0);
         assert_eq!(journal.append(&[Entry::End { status: Outcome::Finished, timestamp: 1 }]).unwrap(), 1);
         assert_eq!(journal.waiting(0).unwrap(), Waiting { lines: 3, ended: true });
+        drop(journal);
+        let mut journal = Journal::open(&folder.path().join("a.jsonl"), 10).unwrap().unwrap();
+        assert_eq!(journal.append(&[Entry::End { status: Outcome::Killed, timestamp: 1 }]).unwrap(), 1);
     }
 }
