@@ -43,6 +43,24 @@ pub enum Error {
         /// Cause.
         source: rayon::ThreadPoolBuildError,
     },
+    /// The folder of what a tracking server does not have yet cannot be used.
+    #[cfg(feature = "mlflow")]
+    #[error("mlflow.spool_dir {}: {source}; name a folder that can be written", path.display())]
+    Spool {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The tracker's thread could not be started or died.
+    #[cfg(feature = "mlflow")]
+    #[error("cannot run {what}: {source}")]
+    Tracker {
+        /// What.
+        what: &'static str,
+        /// Cause.
+        source: std::io::Error,
+    },
     /// Formats, features, store.
     #[error(transparent)]
     Core(#[from] recs_core::Error),

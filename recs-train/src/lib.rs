@@ -29,7 +29,12 @@
 //! | [`backend`] | the arithmetic of a step |
 //! | [`loss`], [`optim`], [`schedule`] | one algorithm a file |
 //! | [`trainer`] | epochs, evaluation, artifact |
-//! | [`tracking`] | observers that keep metrics |
+//! | [`tracking`] | observers that keep metrics: JSON lines, MLflow |
+//!
+//! | feature | what |
+//! |---|---|
+//! | `json-schema` | JSON schemas of the configurations |
+//! | `mlflow` | `tracking::mlflow`: runs in an MLflow server, over REST; the host gives an HTTP client |
 
 pub mod backend;
 mod config;

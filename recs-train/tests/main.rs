@@ -6,6 +6,8 @@
 mod it {
     mod cache;
     mod finite_differences;
+    #[cfg(feature = "mlflow")]
+    mod mlflow;
     mod reference;
     mod shards;
     mod trainer;

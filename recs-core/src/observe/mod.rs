@@ -4,4 +4,4 @@ mod cancel;
 mod observer;
 
 pub use cancel::CancelToken;
-pub use observer::{Collect, Event, Observer, Silent};
+pub use observer::{Collect, Event, Observer, Silent, Tee};

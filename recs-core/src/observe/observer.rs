@@ -1,6 +1,7 @@
 //! Events of a job, and who listens.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What happens inside a job. Names are stable: tracking and dashboards key on them.
 #[non_exhaustive]
@@ -78,5 +79,37 @@ impl Collect {
 impl Observer for Collect {
     fn on_event(&self, event: &Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+    }
+}
+
+/// Passes every event on to several observers, in order.
+///
+/// ```
+/// use recs_core::observe::{Collect, Event, Observer, Tee};
+/// use std::sync::Arc;
+/// let (a, b) = (Arc::new(Collect::default()), Arc::new(Collect::default()));
+/// let both = Tee::new([a.clone() as Arc<dyn Observer>, b.clone()]);
+/// both.on_event(&Event::Progress { stage: "train", done: 7 });
+/// assert_eq!((a.events().len(), b.events()), (1, a.events()));
+/// ```
+#[derive(Clone, Default)]
+pub struct Tee(Vec<Arc<dyn Observer>>);
+
+impl Tee {
+    /// Passes on to `observers`.
+    pub fn new(observers: impl IntoIterator<Item = Arc<dyn Observer>>) -> Self {
+        Self(observers.into_iter().collect())
+    }
+}
+
+impl Observer for Tee {
+    fn on_event(&self, event: &Event) {
+        self.0.iter().for_each(|observer| observer.on_event(event));
+    }
+}
+
+impl fmt::Debug for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tee of {} observers", self.0.len())
     }
 }
