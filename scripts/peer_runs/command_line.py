@@ -23,6 +23,7 @@ def parser_of(usage):
     parser = argparse.ArgumentParser(
         prog="scripts/peers", description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--names", action="version", version=" ".join(comparisons()), help="list the names")
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
     for name, comparison in comparisons().items():
         first_line = comparison.__doc__.strip().splitlines()[0]
