@@ -16,7 +16,7 @@ use recs_serve::http::{AppState, Auth, ServeConfig, router};
 use recs_serve::retriever::{Host, Retriever};
 use recs_serve::workers::Workers;
 use recs_train::data::SplitKind;
-use recs_train::{TrainConfig, TrainData, Trainer};
+use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;

@@ -5,12 +5,15 @@
 //! from 60 favourites of its own, so that there is something to learn and about 40 % of the rows are repurchases. Rows
 //! come basket by basket in the order of time, as an extraction writes them: neighbours share customer and timestamp.
 
+mod shards;
+
+pub use shards::write_shards;
+
 use ndarray::Array2;
-use recs_core::dataset::{DATASET_FORMAT_VERSION, Dataset, DatasetMetadata, METADATA_FILE, ShardInfo};
+use recs_core::dataset::Dataset;
 use recs_core::example::RowWriter;
 use recs_core::schema::{Schema, Value};
 use recs_core::store::Store;
-use recs_core::tfrecord::{RecordWriter, ShardPlan, shard_name};
 use recs_core::{Result, hash::fingerprint64};
 
 /// Customers of the log.
@@ -144,33 +147,7 @@ impl PurchaseLog {
     /// # Errors
     /// Those of the store and the codecs.
     pub async fn dataset(&self, shards: usize) -> Result<Dataset> {
-        let (store, schema) = (Store::memory(), Schema::retail());
-        let plan = ShardPlan::new(self.rows.len() as u64, shards)?;
-        let records = self.records()?;
-        let mut infos = Vec::new();
-        for shard in 0..shards {
-            let run = plan.rows(shard);
-            let mut file = RecordWriter::gzip(Vec::new(), 6)?;
-            for record in &records[run.start as usize..run.end as usize] {
-                file.write(record)?;
-            }
-            let name = format!("raw_data/{}", shard_name(shard, shards));
-            let digest = store.put(&name, file.finish()?.into()).await?;
-            infos.push(ShardInfo { file: name, rows: run.end - run.start, digest });
-        }
-        let metadata = DatasetMetadata {
-            format_version: DATASET_FORMAT_VERSION,
-            total_examples: self.rows.len() as u64,
-            data_pattern: format!("raw_data/data-*-of-{shards:05}.tfrecord.gz"),
-            shards: infos,
-            features: DatasetMetadata::features_of(&schema),
-            schema_digest: schema.record_digest(),
-            period: None,
-            filters: Default::default(),
-            counts: Vec::new(),
-        };
-        store.put(METADATA_FILE, metadata.to_json()?.into()).await?;
-        Dataset::open(store).await
+        write_shards(Store::memory(), &Schema::retail(), &self.records()?, shards).await
     }
 }
 

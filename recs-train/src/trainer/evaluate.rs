@@ -137,7 +137,10 @@ impl<'a> Evaluator<'a> {
         let block = |rows: &[u32]| {
             cancel.check()?;
             let own = &lists[rayon::current_thread_index().unwrap_or(0) % lists.len()];
-            self.block(rows, |row| last_row.get(&self.data.customer[row as usize]) == Some(&row), own)
+            let wants_list = |row| last_row.get(&self.data.customer[row as usize]) == Some(&row);
+            let mut sums = RankSums::default();
+            self.block(rows, wants_list, own)?.into_iter().for_each(|rank| sums.push(rank));
+            Ok(sums)
         };
         // Sums of fractions are added in the order of the rows; counts, which are long, in any.
         let parts: Vec<RankSums> =
@@ -151,13 +154,29 @@ impl<'a> Evaluator<'a> {
         Ok(Evaluation::new(ranks, Some(&all), started.elapsed().as_secs_f64()))
     }
 
+    /// Rank of each row's product in the whole catalogue, in the order of `rows`: 0 is the best, ties rank it last,
+    /// None for a product that the catalogue does not hold. Two models are compared row by row with it.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn ranks(&self, rows: &[u32], cancel: &CancelToken) -> Result<Vec<Option<u32>>> {
+        let no_lists = Mutex::new(ListStats::new(self.catalogue.nrows()));
+        let block = |rows: &[u32]| {
+            cancel.check()?;
+            self.block(rows, |_| false, &no_lists)
+        };
+        let parts: Vec<_> =
+            self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
+        Ok(parts.concat())
+    }
+
     /// Ranks of some rows; their customers' lists go to `stats`.
     fn block(
         &self,
         rows: &[u32],
         wants_list: impl Fn(u32) -> bool,
         stats: &Mutex<ListStats>,
-    ) -> Result<RankSums> {
+    ) -> Result<Vec<Option<u32>>> {
         let queries = self.query.embed(&self.data.query_columns(rows))?;
         let products = self.catalogue.nrows();
         let mut scores = Array2::zeros((rows.len(), products.min(CANDIDATE_BLOCK)));
@@ -192,10 +211,8 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let mut ranks = RankSums::default();
-        for (i, before) in before.iter().enumerate() {
-            ranks.push((target(i) != NO_PRODUCT).then(|| before - 1));
-        }
+        let rank = |(i, before): (usize, &u32)| (target(i) != NO_PRODUCT).then(|| before - 1);
+        let ranks = before.iter().enumerate().map(rank).collect();
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         for list in lists.iter_mut().flatten() {
             stats.push(list.take_sorted().iter().map(|hit| hit.index));

@@ -5,7 +5,7 @@ use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::evaluate_artifact;
+use recs_train::trainer::{Evaluator, evaluate_artifact};
 use recs_train::{Error, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
@@ -75,6 +75,32 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     let ((test, _), warned) = judge(&few, SplitKind::Random).await;
     assert!(test.rows > 0 && test.recall_at_100.unwrap() < 0.95, "{test:?}");
     assert!(warned, "it was trained with the other split");
+}
+
+#[tokio::test]
+async fn ranks_row_by_row_add_up_to_the_evaluation() {
+    let (rows, cancel) = (groups(60, 800, 40), CancelToken::new());
+    let mut config = small(TrainConfig::recommended());
+    (config.epochs, config.early_stopping) = (2, None);
+    let dataset = dataset(&rows, 3).await;
+    let (schema, sizes) = (Schema::retail(), VocabularyConfig::default());
+    let vocabulary =
+        Vocabulary::build(&dataset, &schema, &sizes, 2, Arc::new(Silent), &cancel).await.unwrap();
+    let (vocabulary, model) = (Arc::new(vocabulary), config.model(&schema).unwrap());
+    let data = load(&dataset, &model.schema, &vocabulary).await;
+    let fitted = Trainer::new(data.clone(), model, vocabulary, config).unwrap();
+    let fitted = fitted.fit(&Silent, &cancel).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let evaluator = Evaluator::new(&data, &fitted.model, &fitted.weights, &pool).unwrap();
+    let ranks = evaluator.ranks(&fitted.split.test, &cancel).unwrap();
+    assert_eq!(ranks.len(), fitted.split.test.len());
+    for (k, recall) in [(5, fitted.test.recall_at_5), (100, fitted.test.recall_at_100)] {
+        let hits = ranks.iter().filter(|rank| rank.is_some_and(|rank| rank < k)).count();
+        assert_eq!(hits as f64 / ranks.len() as f64, recall.unwrap());
+    }
+    // One row alone is ranked as it is among others.
+    let last = fitted.split.test[fitted.split.test.len() - 1];
+    assert_eq!(evaluator.ranks(&[last], &cancel).unwrap(), ranks[ranks.len() - 1..]);
 }
 
 #[tokio::test]

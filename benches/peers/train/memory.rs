@@ -1,0 +1,80 @@
+//! Trains on an extract in memory, as `tfrs_train.py`.
+
+use crate::Failure;
+use crate::args::Training;
+use crate::extract;
+use rayon::ThreadPoolBuilder;
+use recs_benches::write_shards;
+use recs_core::observe::{CancelToken, Silent};
+use recs_core::store::Store;
+use recs_core::vocab::{Vocabulary, VocabularyConfig};
+use recs_train::trainer::Evaluator;
+use recs_train::{Evaluation, Fitted, LoadOptions, TrainData, Trainer};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+const SHARDS: usize = 4;
+
+/// Trains and evaluates; gives what `tfrs_train.py` prints.
+pub(crate) async fn run(data: &Path, ranks: Option<&Path>, training: &Training) -> Result<Value, Failure> {
+    let (config, schema, cancel) = (training.config()?, extract::schema()?, CancelToken::new());
+    let dataset = write_shards(Store::memory(), &schema, &extract::records(data, &schema)?, SHARDS).await?;
+    let readers = available_parallelism()?.get();
+    let (whole, quiet) = (VocabularyConfig::default(), Arc::new(Silent));
+    let vocabulary =
+        Arc::new(Vocabulary::build(&dataset, &schema, &whole, readers, quiet.clone(), &cancel).await?);
+    let model = config.model(&schema)?;
+    let data = TrainData::load(
+        &dataset,
+        &model.schema,
+        vocabulary.clone(),
+        &LoadOptions::in_memory(readers),
+        quiet,
+        &cancel,
+    )
+    .await?;
+    let data = Arc::new(data);
+    let fitted = Trainer::new(data.clone(), model, vocabulary, config)?.fit(&Silent, &cancel)?;
+    if let Some(file) = ranks {
+        write_ranks(&fitted, &data, file)?;
+    }
+    Ok(summary(&fitted))
+}
+
+fn summary(fitted: &Fitted) -> Value {
+    let epochs = fitted.history.iter().chain(&fitted.refit_history);
+    let mut summary = Map::new();
+    let mut set = |key: &str, value: Value| summary.insert(key.to_owned(), value);
+    set("examples_per_s", json!(rounded(fitted.examples_per_s(), 1)));
+    set("epoch_s", json!(epochs.map(|e| rounded(e.seconds, 2)).collect::<Vec<_>>()));
+    set("split", json!(fitted.config.split));
+    set("seed", json!(fitted.config.seed));
+    set("epochs", json!(fitted.epochs));
+    set("fit_s", json!(rounded(fitted.seconds - fitted.test.seconds - fitted.popularity.seconds, 2)));
+    set("test_rows", json!(fitted.test.rows));
+    summary.extend(recalls(&fitted.test));
+    Value::Object(summary)
+}
+
+/// Recall under the names of the peer.
+pub(crate) fn recalls(test: &Evaluation) -> impl Iterator<Item = (String, Value)> {
+    let cuts =
+        [(5, test.recall_at_5), (10, test.recall_at_10), (50, test.recall_at_50), (100, test.recall_at_100)];
+    cuts.into_iter().map(|(k, recall)| (format!("recall@{k}"), json!(recall.map(|r| rounded(r, 5)))))
+}
+
+pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (value * unit).round() / unit
+}
+
+fn write_ranks(fitted: &Fitted, data: &TrainData, file: &Path) -> Result<(), Failure> {
+    let pool = ThreadPoolBuilder::new().num_threads(fitted.config.threads).build()?;
+    let evaluator = Evaluator::new(data, &fitted.model, &fitted.weights, &pool)?;
+    let ranks = evaluator.ranks(&fitted.split.test, &CancelToken::new())?;
+    let as_i32 = |rank: Option<u32>| rank.and_then(|r| i32::try_from(r).ok()).unwrap_or(i32::MAX);
+    let bytes: Vec<u8> = ranks.into_iter().flat_map(|rank| as_i32(rank).to_le_bytes()).collect();
+    Ok(std::fs::write(file, bytes)?)
+}

@@ -1,0 +1,1 @@
+"""One comparison a file; the name of the file is its name on the command line."""
