@@ -1,10 +1,11 @@
 //! What a training run is: model, objective, optimiser, schedule, split.
 
-use crate::data::SplitKind;
+use crate::data::{HoldOut, SplitKind};
 use crate::error::{Error, Result};
 use crate::loss::LossConfig;
-use crate::optim::{Clip, OptimiserConfig};
+use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use crate::schedule::ScheduleConfig;
+use crate::trainer::RepeatConfig;
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
 use recs_core::schema::Schema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,18 @@ pub struct EarlyStopping {
     pub patience: usize,
 }
 
+/// What a query of a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Examples {
+    /// A purchase.
+    #[default]
+    Rows,
+    /// A customer, with some days held out.
+    Customers(HoldOut),
+}
+
 /// A training run. Start from [`TrainConfig::recommended`] or [`TrainConfig::reference`] and change fields, or from
 /// [`TrainConfig::from_overrides`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +56,10 @@ pub struct TrainConfig {
     pub split: SplitKind,
     /// Epochs at most.
     pub epochs: usize,
-    /// Rows a step; each row's product is a negative of all others.
+    /// What a query is.
+    #[serde(default)]
+    pub examples: Examples,
+    /// Queries a step. In-batch, each one's products are negatives of all others.
     pub batch: usize,
     /// Learning rate after warm-up.
     pub learning_rate: f32,
@@ -67,7 +83,10 @@ pub struct TrainConfig {
     pub schedule: ScheduleConfig,
     /// None: all epochs.
     pub early_stopping: Option<EarlyStopping>,
-    /// After choosing the number of epochs on the validation rows, train anew on everything before the test.
+    /// A term for what customers buy again, fitted on the validation rows; None: the towers alone.
+    #[serde(default)]
+    pub repeat: Option<RepeatConfig>,
+    /// After choosing on the validation rows, train anew on everything before the test.
     pub refit: bool,
     /// Validation rows scored an epoch, evenly spread; 0 = all.
     pub validation_rows: usize,
@@ -85,6 +104,7 @@ impl TrainConfig {
             preset: Preset::Reference,
             split: SplitKind::Random,
             epochs: 5,
+            examples: Examples::Rows,
             batch: 2048,
             learning_rate: 1e-3,
             seed: 7,
@@ -97,35 +117,46 @@ impl TrainConfig {
             l1: 0.02,
             schedule: ScheduleConfig::constant(),
             early_stopping: None,
+            repeat: None,
             refit: false,
             validation_rows: 0,
             embedding_init: 0.05,
         }
     }
 
-    /// L2-normalised towers with a temperature, mean softmax with logQ correction and accidental hits masked,
-    /// row-sparse Adam with a global norm, warm-up, plateau, early stopping and refit; evaluated by time.
+    /// Two tables of 255 numbers a product: the customer's earlier purchases pooled by one, the products of the other, both
+    /// scaled to length 1, a bias for each product; customers as examples with some days held out, a softmax over the whole
+    /// catalogue, AdamW with a linear fall, and a term for what customers buy again. Chosen on validation rows: see
+    /// `benches/README.md` for what each part gives. The softmax costs customers x products: beyond some 50,000 products
+    /// take `loss.negatives = "in_batch"`.
     pub fn recommended() -> Self {
-        let tower = TowerConfig { layers: vec![128, 64], activation: Activation::Relu, l2_normalise: true };
+        let tower = TowerConfig { layers: Vec::new(), activation: Activation::Linear, l2_normalise: true };
+        let adam = AdamConfig { epsilon: 1e-8, rows: Rows::All, ..AdamConfig::default() };
         Self {
             preset: Preset::Recommended,
             split: SplitKind::Time,
             epochs: 30,
-            batch: 2048,
-            learning_rate: 2e-3,
+            examples: Examples::Customers(HoldOut::default()),
+            batch: 256,
+            learning_rate: 1e-2,
             seed: 7,
             threads: 0,
             query: tower.clone(),
             candidate: tower,
             loss: LossConfig::recommended(),
-            optimiser: OptimiserConfig::lazy_adam(),
-            clip: Clip::GlobalNorm { norm: 1.0 },
+            optimiser: OptimiserConfig {
+                embeddings: Algorithm::Adam(AdamConfig { weight_decay: 0.3, ..adam }),
+                dense: Algorithm::Adam(adam),
+            },
+            clip: Clip::None,
             l1: 0.0,
             schedule: ScheduleConfig::recommended(),
-            early_stopping: Some(EarlyStopping { patience: 4 }),
+            early_stopping: None,
+            repeat: Some(RepeatConfig::default()),
             refit: true,
             validation_rows: 10_000,
-            embedding_init: 0.05,
+            // The standard deviation of the uniform distribution is 0.01.
+            embedding_init: 0.017_32,
         }
     }
 
@@ -206,6 +237,12 @@ impl TrainConfig {
         if self.early_stopping.is_some_and(|stop| stop.patience == 0) {
             return refuse("early_stopping.patience", "is 0, must be at least 1".into());
         }
+        if let Examples::Customers(hold_out) = &self.examples {
+            hold_out.validate()?;
+        }
+        if let Some(repeat) = &self.repeat {
+            repeat.validate()?;
+        }
         self.loss.validate()?;
         self.optimiser.validate()?;
         self.clip.validate()?;
@@ -214,8 +251,11 @@ impl TrainConfig {
 }
 
 fn merge(into: &mut Value, from: &Value) {
+    // Settings of another kind have other keys.
+    let kind = |value: &Value| value.get("kind").cloned();
+    let is_other_kind = kind(from).is_some() && kind(from) != kind(into);
     match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
+        (Value::Object(into), Value::Object(from)) if !is_other_kind => {
             for (key, value) in from {
                 merge(into.entry(key.clone()).or_insert(Value::Null), value);
             }

@@ -47,7 +47,7 @@ pub mod schedule;
 pub mod tracking;
 pub mod trainer;
 
-pub use config::{EarlyStopping, Preset, TrainConfig};
+pub use config::{EarlyStopping, Examples, Preset, TrainConfig};
 pub use data::{LoadOptions, TrainData};
 pub use error::{Error, Result};
 pub use trainer::{Evaluation, Fitted, Trainer};

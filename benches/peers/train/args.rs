@@ -62,8 +62,9 @@ pub(crate) struct Training {
     /// The preset's unless given.
     #[arg(long)]
     pub(crate) epochs: Option<usize>,
-    #[arg(long, default_value_t = 2048)]
-    pub(crate) batch: usize,
+    /// The preset's unless given.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
     #[arg(long, default_value_t = 7)]
     pub(crate) seed: u64,
     /// Of the hidden layers; the preset's unless given.
@@ -81,9 +82,11 @@ impl Training {
         let mut set = |key: &str, value: Value| overrides.insert(key.to_owned(), value);
         set("preset", json!(self.preset));
         set("split", json!(self.split));
-        set("batch", json!(self.batch));
         set("seed", json!(self.seed));
         set("threads", json!(self.threads));
+        if let Some(batch) = self.batch {
+            set("batch", json!(batch));
+        }
         if let Some(epochs) = self.epochs {
             set("epochs", json!(epochs));
         }

@@ -8,7 +8,6 @@ use recs_benches::write_shards;
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::store::Store;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::trainer::Evaluator;
 use recs_train::{Evaluation, Fitted, LoadOptions, TrainData, Trainer};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -55,6 +54,12 @@ fn summary(fitted: &Fitted) -> Value {
     set("fit_s", json!(rounded(fitted.seconds - fitted.test.seconds - fitted.popularity.seconds, 2)));
     set("test_rows", json!(fitted.test.rows));
     summary.extend(recalls(&fitted.test));
+    if let Some(with_repeat) = &fitted.test.with_repeat {
+        summary.extend(recalls(with_repeat).map(|(key, recall)| (format!("repeat_{key}"), recall)));
+    }
+    if let Some(term) = &fitted.repeat {
+        summary.insert("repeat_coefficients".into(), json!(term.coefficients));
+    }
     Value::Object(summary)
 }
 
@@ -72,8 +77,8 @@ pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
 
 fn write_ranks(fitted: &Fitted, data: &TrainData, file: &Path) -> Result<(), Failure> {
     let pool = ThreadPoolBuilder::new().num_threads(fitted.config.threads).build()?;
-    let evaluator = Evaluator::new(data, &fitted.model, &fitted.weights, &pool)?;
-    let ranks = evaluator.ranks(&fitted.split.test, &CancelToken::new())?;
+    let [towers, with_repeat] = fitted.evaluator(&pool)?.ranks(&fitted.split.test, &CancelToken::new())?;
+    let ranks = if with_repeat.is_empty() { towers } else { with_repeat };
     let as_i32 = |rank: Option<u32>| rank.and_then(|r| i32::try_from(r).ok()).unwrap_or(i32::MAX);
     let bytes: Vec<u8> = ranks.into_iter().flat_map(|rank| as_i32(rank).to_le_bytes()).collect();
     Ok(std::fs::write(file, bytes)?)

@@ -107,6 +107,9 @@ pub struct Customers {
     pub counts: Vec<u32>,
     /// Last day of purchase, days since 1970-01-01.
     pub last_day: Vec<i32>,
+    /// What is added to the score of each of `products` because the customer bought it before, 0 for nothing; empty for a
+    /// model without such a term.
+    pub repeat: Vec<f32>,
     /// Group whose popular products stand in for an unknown history; the city bought in most often.
     pub segment: Vec<String>,
 }
@@ -138,6 +141,7 @@ impl Customers {
         if self.offsets.first().is_some_and(|&first| first != 0)
             || self.offsets.windows(2).any(|w| w[0] > w[1])
             || [self.products.len(), self.counts.len()] != [end; 2]
+            || !(self.repeat.is_empty() || self.repeat.len() == end)
         {
             return Err(Error::corrupt(file, "lists that do not lie end to end; publish the model again"));
         }
@@ -152,6 +156,9 @@ impl Customers {
                 let reason = format!("are not ascending numbers of the {} candidates", candidates.len());
                 return Err(invalid(file, record, "product_ids", reason));
             }
+            if let Some((_, value)) = self.repeats(record).find(|(_, value)| !value.is_finite()) {
+                return Err(invalid(file, record, "repeat", format!("{value} is not finite")));
+            }
         }
         Ok(())
     }
@@ -159,6 +166,16 @@ impl Customers {
     /// Position of a customer. O(log n).
     pub fn position(&self, id: &str) -> Option<usize> {
         self.ids.binary_search_by(|probe| probe.as_str().cmp(id)).ok()
+    }
+
+    /// Products of the customer at `position` whose score has something added, ascending, with that.
+    pub fn repeats(&self, position: usize) -> impl Iterator<Item = (u32, f32)> {
+        let range = match (self.offsets.get(position), self.offsets.get(position + 1)) {
+            (Some(&from), Some(&to)) if from <= to && to <= self.repeat.len() => from..to,
+            _ => 0..0,
+        };
+        let pairs = self.products[range.clone()].iter().zip(&self.repeat[range]);
+        pairs.map(|(&product, &value)| (product, value)).filter(|(_, value)| *value != 0.0)
     }
 
     /// Products and counts of the customer at `position`; empty when out of range.

@@ -140,11 +140,14 @@ impl Customers {
                 .map(|l| Arc::new(l) as ArrayRef)
                 .map_err(|e| Error::document(CUSTOMERS_FILE, e.to_string()))
         };
+        let repeat =
+            if self.repeat.is_empty() { vec![0.0; self.products.len()] } else { self.repeat.clone() };
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("customer_id", Arc::new(StringArray::from_iter_values(&self.ids))),
             ("product_ids", list(DataType::Utf8, Arc::new(ids))?),
             ("counts", list(DataType::UInt32, Arc::new(UInt32Array::from(self.counts.clone())))?),
             ("last_day", Arc::new(Int32Array::from(self.last_day.clone()))),
+            ("repeat", list(DataType::Float32, Arc::new(Float32Array::from(repeat)))?),
             ("segment", Arc::new(StringArray::from_iter_values(&self.segment))),
         ];
         write(&batch(columns, CUSTOMERS_FILE)?, CUSTOMERS_FILE, out)
@@ -170,6 +173,7 @@ impl Customers {
             })
         };
         let customers = Self {
+            repeat: repeat(&table, products.offsets(), file)?,
             ids: texts(&table, "customer_id", file)?,
             offsets: products.offsets().iter().map(|&o| o as usize).collect(),
             products: names.iter().enumerate().map(find).collect::<Result<_>>()?,
@@ -183,4 +187,18 @@ impl Customers {
         customers.validate(candidates, file)?;
         Ok(customers)
     }
+}
+
+/// The repeat term; files written before there was one have no such column.
+fn repeat(table: &RecordBatch, offsets: &OffsetBuffer<i32>, file: &str) -> Result<Vec<f32>> {
+    if table.column_by_name("repeat").is_none() {
+        return Ok(Vec::new());
+    }
+    let is = |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == DataType::Float32);
+    let lists = column(table, "repeat", is, file)?.as_list::<i32>();
+    if lists.offsets() != offsets {
+        return Err(Error::corrupt(file, "product_ids and repeat have lists of different lengths"));
+    }
+    let values = lists.values().as_primitive::<Float32Type>().values().to_vec();
+    Ok(if values.iter().all(|v| *v == 0.0) { Vec::new() } else { values })
 }

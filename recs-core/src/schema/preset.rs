@@ -65,32 +65,17 @@ impl Schema {
         }
     }
 
-    /// Replaces the encodings of [`Schema::retail`]'s fields by those of the `recommended` preset: no feature combines a
-    /// customer with a day, since baskets of one day lie on both sides of a random split.
+    /// Replaces the encodings by those of the `recommended` preset: the customer's earlier purchases on one side, the
+    /// product and its bias on the other; embeddings have 256 numbers. No feature combines a customer with a day, since
+    /// baskets of one day lie on both sides of a random split.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when a retail field was renamed or removed.
+    /// [`Error::Config`](crate::Error::Config) when no field has the role `product`.
     pub fn with_recommended_encodings(mut self) -> crate::Result<Self> {
-        self.query = vec![
-            embedding("customer_id", 64),
-            embedding("city", 16),
-            buckets("revenue", 16),
-            Encoding::Cross {
-                name: "customer_id_x_city".into(),
-                parts: [
-                    CrossPart::Text { field: "customer_id".into() },
-                    CrossPart::Text { field: "city".into() },
-                ],
-                bins: 5000,
-                dim: 16,
-            },
-        ];
-        self.candidate = vec![
-            embedding("product_id", 64),
-            embedding("art_name", 32),
-            embedding("category", 8),
-            embedding("subcategory", 24),
-        ];
+        let (product, dim) = (self.role(Role::Product)?.name.clone(), 255);
+        self.query = vec![Encoding::History { name: "history".into(), field: product.clone(), dim }];
+        self.candidate =
+            vec![embedding(&product, dim), Encoding::Bias { name: "product_bias".into(), field: product }];
         self.validate()?;
         Ok(self)
     }

@@ -68,7 +68,7 @@ impl<'a> EpochOrder<'a> {
 }
 
 /// Fisher and Yates.
-fn shuffle(numbers: &mut [u32], random: &mut Xoshiro256PlusPlus) {
+pub(super) fn shuffle(numbers: &mut [u32], random: &mut Xoshiro256PlusPlus) {
     for i in (1..numbers.len()).rev() {
         // Lemire's multiplication: the bias is below 2^-32.
         let j = (u128::from(random.next_u64()) * (i as u128 + 1)) >> 64;

@@ -59,8 +59,18 @@ impl LossConfig {
         }
     }
 
-    /// Mean, temperature 0.1, corrected, masked.
+    /// Mean over the whole catalogue, temperature 1/8.
     pub fn recommended() -> Self {
+        Self {
+            reduction: Reduction::Mean,
+            temperature: 0.125,
+            negatives: Negatives::Full,
+            ..Self::reference()
+        }
+    }
+
+    /// Mean, in-batch, temperature 0.1, corrected, masked: for rows as examples.
+    pub fn corrected_in_batch() -> Self {
         Self {
             reduction: Reduction::Mean,
             temperature: 0.1,

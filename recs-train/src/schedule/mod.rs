@@ -55,10 +55,9 @@ impl ScheduleConfig {
         Self { warm_up_steps: 0, decay: Decay::Constant, plateau: None }
     }
 
-    /// 100 steps of warm-up, halved after two epochs without progress.
+    /// 20 steps of warm-up, then in a line to 0.
     pub fn recommended() -> Self {
-        let plateau = PlateauConfig { factor: 0.5, patience: 2, lowest: 1e-5 };
-        Self { warm_up_steps: 100, decay: Decay::Constant, plateau: Some(plateau) }
+        Self { warm_up_steps: 20, decay: Decay::Linear, plateau: None }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

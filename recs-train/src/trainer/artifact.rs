@@ -3,7 +3,7 @@
 use super::evaluate::{Evaluation, Evaluator};
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
-use crate::data::{NO_PRODUCT, Split, SplitKind, TrainData};
+use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
     Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
@@ -15,8 +15,6 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-const DAY_SECONDS: i64 = 86_400;
-
 impl Fitted {
     /// The artifact of this model under the name `version`: the catalogue embedded, purchases of the rows that the
     /// weights were trained on.
@@ -25,13 +23,11 @@ impl Fitted {
     /// [`Error::Core`] when weights and model do not fit, [`Error::Threads`].
     pub fn into_artifact(self, version: &str) -> Result<ModelArtifact> {
         let schema = &self.model.schema;
-        let trained_on = if self.refit_history.is_empty() && self.config.early_stopping.is_some() {
-            self.split.train.clone()
-        } else {
-            self.split.before_test()
-        };
+        let trained_on = if self.chose_only { self.split.train.clone() } else { self.split.before_test() };
         let pool = pool(self.config.threads)?;
-        let vectors = Evaluator::new(&self.data, &self.model, &self.weights, &pool)?.catalogue().clone();
+        let purchases = Arc::new(Purchases::new(&self.data, &trained_on));
+        let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, &pool)?;
+        let vectors = towers.catalogue().clone();
         let catalogue = &self.data.catalogue;
         let text = |role: Role, ids: &[u32]| texts(&self.vocabulary, schema, role, ids);
         let candidates = Candidates {
@@ -42,7 +38,7 @@ impl Fitted {
             popularity: Popularity::fit(&self.data, &trained_on).counts,
             vectors,
         };
-        let customers = customers(&self.data, &self.vocabulary, schema, &trained_on)?;
+        let customers = customers(&self, schema, &purchases, &towers)?;
         Ok(ModelArtifact {
             metadata: self.metadata(version)?,
             training_stats: self.stats(),
@@ -131,52 +127,44 @@ fn texts(vocabulary: &Vocabulary, schema: &Schema, role: Role, ids: &[u32]) -> R
     Ok(ids.iter().map(|&id| lookup.text(id).unwrap_or_default().to_owned()).collect())
 }
 
-/// Rows by customer: those of vocabulary id i are `rows[starts[i]..starts[i + 1]]`. 4 bytes a row.
-fn by_customer(data: &TrainData, rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
-    let highest = rows.iter().map(|&r| data.customer[r as usize]).max().unwrap_or(0) as usize;
-    let mut starts = vec![0u32; highest + 2];
-    rows.iter().for_each(|&r| starts[data.customer[r as usize] as usize + 1] += 1);
-    (1..starts.len()).for_each(|i| starts[i] += starts[i - 1]);
-    let (mut next, mut sorted) = (starts.clone(), vec![0u32; rows.len()]);
-    for &row in rows {
-        let at = &mut next[data.customer[row as usize] as usize];
-        sorted[*at as usize] = row;
-        *at += 1;
-    }
-    (starts, sorted)
-}
-
-/// Each value once, ascending, with its count.
-fn counted(mut values: Vec<u32>) -> Vec<(u32, u32)> {
-    values.sort_unstable();
-    let mut counts: Vec<(u32, u32)> = Vec::new();
-    for value in values {
-        match counts.last_mut() {
-            Some((last, n)) if *last == value => *n += 1,
-            _ => counts.push((value, 1)),
-        }
-    }
-    counts
-}
-
-fn customers(data: &TrainData, vocabulary: &Vocabulary, schema: &Schema, rows: &[u32]) -> Result<Customers> {
+/// What each customer bought in the rows that the weights were trained on, and what is added for buying it again.
+fn customers(
+    fitted: &Fitted,
+    schema: &Schema,
+    purchases: &Purchases,
+    towers: &Evaluator<'_>,
+) -> Result<Customers> {
+    let (data, vocabulary) = (&*fitted.data, &fitted.vocabulary);
     let mut customers = Customers { offsets: vec![0], ..Customers::default() };
-    let (mut ids, mut segments) = (Vec::new(), Vec::new());
-    let (starts, sorted) = by_customer(data, rows);
-    // By vocabulary id, which is the order of the texts; id 0 is nobody.
-    for id in 1..starts.len().saturating_sub(1) {
-        let rows = &sorted[starts[id] as usize..starts[id + 1] as usize];
-        let all = |column: &[u32]| counted(rows.iter().map(|&r| column[r as usize]).collect());
-        let Some(last) = rows.iter().map(|&r| data.timestamp[r as usize]).max() else { continue };
-        for (product, count) in all(&data.product) {
+    let (mut ids, mut segments, mut last_rows) = (Vec::new(), Vec::new(), Vec::new());
+    // By vocabulary id, which is the order of the texts.
+    for id in 0..purchases.customers() {
+        let rows = purchases.of(id);
+        let Some(&last) = rows.last() else { continue };
+        for (product, count) in Purchases::counted(data, rows.iter().copied()) {
             customers.products.push(product);
             customers.counts.push(count);
         }
-        ids.push(id as u32);
+        ids.push(id);
+        last_rows.push(last);
         customers.offsets.push(customers.products.len());
-        customers.last_day.push(last.div_euclid(DAY_SECONDS) as i32);
-        let most = all(&data.city).into_iter().max_by_key(|(city, n)| (*n, std::cmp::Reverse(*city)));
+        customers.last_day.push(day(data.timestamp[last as usize]) as i32);
+        let cities = counted(rows.iter().map(|&r| data.city[r as usize]).collect());
+        let most = cities.into_iter().max_by_key(|(city, n)| (*n, std::cmp::Reverse(*city)));
         segments.push(most.map_or(0, |(city, _)| city));
+    }
+    if let Some(term) = &fitted.repeat {
+        customers.repeat = vec![0.0; customers.products.len()];
+        let entries = towers.served_scores(&last_rows, |i, score| term.entries(data, ids[i], None, score))?;
+        for (i, entries) in entries.into_iter().enumerate() {
+            let range = customers.offsets[i]..customers.offsets[i + 1];
+            let products = &customers.products[range.clone()];
+            for (product, value) in entries {
+                if let Ok(at) = products.binary_search(&product) {
+                    customers.repeat[range.start + at] = value;
+                }
+            }
+        }
     }
     customers.ids = texts(vocabulary, schema, Role::Customer, &ids)?;
     customers.segment = texts(vocabulary, schema, Role::City, &segments)?;

@@ -1,13 +1,14 @@
 //! Ranks of test products and the lists that customers get, by blocked products: at most 128 x 16,384 scores a thread
 //! are ever in memory.
 
-use crate::data::{NO_PRODUCT, TrainData};
+use super::repeat::RepeatTerm;
+use crate::data::{NO_PRODUCT, Purchases, TrainData, day};
 use crate::error::Result;
 use ndarray::{Array2, s};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use recs_core::artifact::ModelArtifact;
-use recs_core::kernel::{TopK, gemm};
+use recs_core::kernel::{TopK, dot, gemm};
 use recs_core::metrics::{ListStats, RankSums, count_at_least};
 use recs_core::model::{ModelConfig, TowerModel, Weights};
 use recs_core::observe::CancelToken;
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 const QUERY_BLOCK: usize = 128;
+/// Rows whose scores of the whole catalogue are in memory at a time, of each thread.
+const SCORE_BLOCK: usize = 16;
 const CANDIDATE_BLOCK: usize = 16_384;
 /// Length of the lists that coverage and personalisation look at.
 const LIST_LENGTH: usize = 100;
@@ -48,6 +51,9 @@ pub struct Evaluation {
     pub personalisation: Option<f64>,
     /// Wall time.
     pub seconds: f64,
+    /// The same with the term for what customers buy again, when there is one: what is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_repeat: Option<Box<Evaluation>>,
     /// The sums behind it.
     #[serde(skip)]
     pub ranks: RankSums,
@@ -68,6 +74,7 @@ impl Evaluation {
             coverage: lists.and_then(ListStats::coverage),
             personalisation: lists.and_then(ListStats::personalisation),
             seconds,
+            with_repeat: None,
             ranks,
         }
     }
@@ -81,11 +88,26 @@ pub struct Evaluator<'a> {
     product: Cow<'a, [u32]>,
     query: TowerModel,
     catalogue: Array2<f32>,
+    inverse_temperature: f32,
+    /// Purchases that histories are made of, when the model looks at them.
+    purchases: Option<Arc<Purchases>>,
+    repeat: Option<RepeatTerm>,
     pool: &'a ThreadPool,
 }
 
+/// Ranks of some rows, and the numbers of their lists.
+#[derive(Debug, Default)]
+struct Ranked {
+    towers: Vec<Option<u32>>,
+    with_repeat: Vec<Option<u32>>,
+}
+
+/// Where lists are counted: those of the towers, and those with the repeat term.
+type Lists = [ListStats; 2];
+
 impl<'a> Evaluator<'a> {
-    /// Embeds the catalogue of the data.
+    /// Embeds the catalogue of the data. `purchases` are those known when the rows to come were not: histories are made of
+    /// them, each without the query's own day; a model without histories does not look at them.
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
@@ -93,12 +115,30 @@ impl<'a> Evaluator<'a> {
         data: &'a TrainData,
         model: &ModelConfig,
         weights: &Weights,
+        purchases: &Arc<Purchases>,
         pool: &'a ThreadPool,
     ) -> Result<Self> {
         let query = TowerModel::new(model, Tower::Query, Arc::clone(&weights.query))?;
         let candidate = TowerModel::new(model, Tower::Candidate, Arc::clone(&weights.candidate))?;
         let catalogue = pool.install(|| candidate.embed(&data.catalogue_columns()))?;
-        Ok(Self { data, product: Cow::Borrowed(&data.product), query, catalogue, pool })
+        let has_history = model.schema.widths(Tower::Query).has_history;
+        Ok(Self {
+            data,
+            product: Cow::Borrowed(&data.product),
+            query,
+            catalogue,
+            inverse_temperature: 1.0 / model.temperature,
+            purchases: has_history.then(|| Arc::clone(purchases)),
+            repeat: None,
+            pool,
+        })
+    }
+
+    /// Adds a term for what customers buy again.
+    #[must_use]
+    pub fn with_repeat(mut self, repeat: Option<RepeatTerm>) -> Self {
+        self.repeat = repeat;
+        self
     }
 
     /// Takes the catalogue of a published model, as serving does; `product` gives each row's place in it.
@@ -113,7 +153,16 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Self> {
         let query = TowerModel::new(&artifact.config, Tower::Query, Arc::clone(&artifact.weights.query))?;
         let catalogue = artifact.candidates.vectors.clone();
-        Ok(Self { data, product: Cow::Owned(product), query, catalogue, pool })
+        Ok(Self {
+            data,
+            product: Cow::Owned(product),
+            query,
+            catalogue,
+            inverse_temperature: 1.0 / artifact.config.temperature,
+            purchases: None,
+            repeat: None,
+            pool,
+        })
     }
 
     /// Embeddings of the catalogue. `[products, dim]`
@@ -132,52 +181,140 @@ impl<'a> Evaluator<'a> {
         for &row in rows {
             last_row.insert(self.data.customer[row as usize], row);
         }
-        let empty = || Mutex::new(ListStats::new(self.catalogue.nrows()));
-        let lists: Vec<_> = (0..self.pool.current_num_threads()).map(|_| empty()).collect();
+        let products = self.catalogue.nrows();
+        let empty = || Mutex::new([ListStats::new(products), ListStats::new(products)]);
+        let lists: Vec<Mutex<Lists>> = (0..self.pool.current_num_threads()).map(|_| empty()).collect();
         let block = |rows: &[u32]| {
             cancel.check()?;
             let own = &lists[rayon::current_thread_index().unwrap_or(0) % lists.len()];
             let wants_list = |row| last_row.get(&self.data.customer[row as usize]) == Some(&row);
-            let mut sums = RankSums::default();
-            self.block(rows, wants_list, own)?.into_iter().for_each(|rank| sums.push(rank));
+            let ranked = self.block(rows, wants_list, own)?;
+            let mut sums = [RankSums::default(), RankSums::default()];
+            ranked.towers.into_iter().for_each(|rank| sums[0].push(rank));
+            ranked.with_repeat.into_iter().for_each(|rank| sums[1].push(rank));
             Ok(sums)
         };
         // Sums of fractions are added in the order of the rows; counts, which are long, in any.
-        let parts: Vec<RankSums> =
+        let parts: Vec<[RankSums; 2]> =
             self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
-        let mut ranks = RankSums::default();
-        parts.iter().for_each(|part| ranks.merge(part));
-        let mut all = ListStats::new(self.catalogue.nrows());
-        for part in &lists {
-            all.merge(&part.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        Ok(Evaluation::new(ranks, Some(&all), started.elapsed().as_secs_f64()))
+        let of = |which: usize| {
+            let (mut ranks, mut all) = (RankSums::default(), ListStats::new(products));
+            parts.iter().for_each(|part| ranks.merge(&part[which]));
+            for part in &lists {
+                all.merge(&part.lock().unwrap_or_else(PoisonError::into_inner)[which]);
+            }
+            Evaluation::new(ranks, Some(&all), started.elapsed().as_secs_f64())
+        };
+        let with_repeat = self.repeat.is_some().then(|| Box::new(of(1)));
+        Ok(Evaluation { with_repeat, ..of(0) })
     }
 
     /// Rank of each row's product in the whole catalogue, in the order of `rows`: 0 is the best, ties rank it last,
-    /// None for a product that the catalogue does not hold. Two models are compared row by row with it.
+    /// None for a product that the catalogue does not hold. Two models are compared row by row with it. First those of the
+    /// towers, then those with the repeat term; without one that is empty.
     ///
     /// # Errors
     /// As [`Evaluator::evaluate`].
-    pub fn ranks(&self, rows: &[u32], cancel: &CancelToken) -> Result<Vec<Option<u32>>> {
-        let no_lists = Mutex::new(ListStats::new(self.catalogue.nrows()));
+    pub fn ranks(&self, rows: &[u32], cancel: &CancelToken) -> Result<[Vec<Option<u32>>; 2]> {
+        let products = self.catalogue.nrows();
+        let no_lists = Mutex::new([ListStats::new(products), ListStats::new(products)]);
         let block = |rows: &[u32]| {
             cancel.check()?;
             self.block(rows, |_| false, &no_lists)
         };
-        let parts: Vec<_> =
+        let parts: Vec<Ranked> =
             self.pool.install(|| rows.par_chunks(QUERY_BLOCK).map(block).collect::<Result<_>>())?;
-        Ok(parts.concat())
+        let mut all = [Vec::new(), Vec::new()];
+        for part in parts {
+            all[0].extend(part.towers);
+            all[1].extend(part.with_repeat);
+        }
+        Ok(all)
+    }
+
+    /// What `each(i, scores)` makes of the scores that all products have for row i of `rows`, in the order of the rows.
+    ///
+    /// # Errors
+    /// [`recs_core::Error::Cancelled`].
+    pub(super) fn map_scores<T: Send>(
+        &self,
+        rows: &[u32],
+        cancel: &CancelToken,
+        each: impl Fn(usize, &[f32]) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let block = |(block, rows): (usize, &[u32])| {
+            cancel.check()?;
+            let queries = self.queries(rows)?;
+            let mut scores = Array2::zeros((rows.len(), self.catalogue.nrows()));
+            let candidates = self.catalogue.t();
+            gemm(self.inverse_temperature, queries.view(), candidates, 0.0, scores.view_mut());
+            let rows = scores.rows().into_iter().enumerate();
+            Ok(rows
+                .map(|(i, row)| each(block * SCORE_BLOCK + i, row.as_slice().unwrap_or_default()))
+                .collect())
+        };
+        let parts: Vec<Vec<T>> = self
+            .pool
+            .install(|| rows.par_chunks(SCORE_BLOCK).enumerate().map(block).collect::<Result<_>>())?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// What `each(i, score)` makes of the i-th row's customer as served: with all purchases as history.
+    pub(super) fn served_scores<T: Send>(
+        &self,
+        rows: &[u32],
+        each: impl Fn(usize, &dyn Fn(u32) -> f32) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let block = |(block, rows): (usize, &[u32])| {
+            let mut columns = self.data.query_columns(rows);
+            if let Some(purchases) = &self.purchases {
+                for &row in rows {
+                    let customer = self.data.customer[row as usize];
+                    purchases.push_history(self.data, customer, None, &mut columns.histories);
+                }
+            }
+            let queries = self.query.embed(&columns)?;
+            let of = |(i, query): (usize, ndarray::ArrayView1<'_, f32>)| {
+                let query = query.to_slice().unwrap_or_default();
+                each(block * QUERY_BLOCK + i, &|product| self.score_of(query, product))
+            };
+            Ok(queries.rows().into_iter().enumerate().map(of).collect())
+        };
+        let parts: Vec<Vec<T>> = self
+            .pool
+            .install(|| rows.par_chunks(QUERY_BLOCK).enumerate().map(block).collect::<Result<_>>())?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    fn score_of(&self, query: &[f32], product: u32) -> f32 {
+        let candidate = self.catalogue.row(product as usize);
+        dot(query, candidate.to_slice().unwrap_or_default()) * self.inverse_temperature
+    }
+
+    /// Embeddings of the queries of some rows.
+    fn queries(&self, rows: &[u32]) -> Result<Array2<f32>> {
+        let mut columns = self.data.query_columns(rows);
+        if let Some(purchases) = &self.purchases {
+            columns.histories = purchases.histories(self.data, rows);
+        }
+        Ok(self.query.embed(&columns)?)
+    }
+
+    /// What the repeat term adds to the products of each row, ascending by product.
+    fn repeats(&self, rows: &[u32], queries: &Array2<f32>) -> Vec<Vec<(u32, f32)>> {
+        let Some(term) = &self.repeat else { return Vec::new() };
+        let of = |(&row, query): (&u32, ndarray::ArrayView1<'_, f32>)| {
+            let (customer, own) = (self.data.customer[row as usize], day(self.data.timestamp[row as usize]));
+            let query = query.to_slice().unwrap_or_default();
+            term.entries(self.data, customer, Some(own), |product| self.score_of(query, product))
+        };
+        rows.iter().zip(queries.rows()).map(of).collect()
     }
 
     /// Ranks of some rows; their customers' lists go to `stats`.
-    fn block(
-        &self,
-        rows: &[u32],
-        wants_list: impl Fn(u32) -> bool,
-        stats: &Mutex<ListStats>,
-    ) -> Result<Vec<Option<u32>>> {
-        let queries = self.query.embed(&self.data.query_columns(rows))?;
+    fn block(&self, rows: &[u32], wants_list: impl Fn(u32) -> bool, stats: &Mutex<Lists>) -> Result<Ranked> {
+        let queries = self.queries(rows)?;
+        let repeats = self.repeats(rows, &queries);
         let products = self.catalogue.nrows();
         let mut scores = Array2::zeros((rows.len(), products.min(CANDIDATE_BLOCK)));
         let target = |i: usize| self.product[rows[i] as usize];
@@ -194,30 +331,44 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let mut before = vec![0u32; rows.len()];
-        let mut lists: Vec<Option<TopK>> =
-            rows.iter().map(|&r| wants_list(r).then(|| TopK::new(LIST_LENGTH))).collect();
+        let list = |&row: &u32| wants_list(row).then(|| TopK::new(LIST_LENGTH));
+        let mut counts =
+            [0, 1].map(|_| Counts { before: vec![0; rows.len()], lists: rows.iter().map(list).collect() });
         for block in 0..blocks {
             let from = if blocks == 1 { 0 } else { self.score(&queries, block, &mut scores) };
             let width = (products - from).min(CANDIDATE_BLOCK);
-            for (i, row) in scores.rows().into_iter().enumerate() {
-                let row = row.slice(s![..width]);
-                let row = row.as_slice().unwrap_or_default();
-                if target(i) != NO_PRODUCT {
-                    before[i] += count_at_least(row, own[i])?;
-                }
-                if let Some(list) = &mut lists[i] {
-                    list.push_scores(from as u32, row);
+            for (i, mut row) in scores.rows_mut().into_iter().enumerate() {
+                let mut row = row.slice_mut(s![..width]);
+                let row = row.as_slice_mut().unwrap_or_default();
+                let known = target(i) != NO_PRODUCT;
+                counts[0].add(i, from, row, known.then_some(own[i]))?;
+                if let Some(entries) = repeats.get(i) {
+                    let mut with = own[i];
+                    for &(product, value) in entries {
+                        with += if product == target(i) { value } else { 0.0 };
+                        if let Some(score) =
+                            (product as usize).checked_sub(from).and_then(|at| row.get_mut(at))
+                        {
+                            *score += value;
+                        }
+                    }
+                    counts[1].add(i, from, row, known.then_some(with))?;
                 }
             }
         }
         let rank = |(i, before): (usize, &u32)| (target(i) != NO_PRODUCT).then(|| before - 1);
-        let ranks = before.iter().enumerate().map(rank).collect();
+        let ranks = |counts: &Counts| counts.before.iter().enumerate().map(rank).collect::<Vec<_>>();
+        let ranked = Ranked {
+            towers: ranks(&counts[0]),
+            with_repeat: if self.repeat.is_some() { ranks(&counts[1]) } else { Vec::new() },
+        };
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
-        for list in lists.iter_mut().flatten() {
-            stats.push(list.take_sorted().iter().map(|hit| hit.index));
+        for (counts, stats) in counts.iter_mut().zip(stats.iter_mut()) {
+            for list in counts.lists.iter_mut().flatten() {
+                stats.push(list.take_sorted().iter().map(|hit| hit.index));
+            }
         }
-        Ok(ranks)
+        Ok(ranked)
     }
 
     /// Scores of a block of candidates; gives the block's first candidate.
@@ -225,7 +376,26 @@ impl<'a> Evaluator<'a> {
         let from = block * CANDIDATE_BLOCK;
         let to = (from + CANDIDATE_BLOCK).min(self.catalogue.nrows());
         let candidates = self.catalogue.slice(s![from..to, ..]);
-        gemm(1.0, queries.view(), candidates.t(), 0.0, scores.slice_mut(s![.., ..to - from]));
+        let scores = scores.slice_mut(s![.., ..to - from]);
+        gemm(self.inverse_temperature, queries.view(), candidates.t(), 0.0, scores);
         from
+    }
+}
+
+/// Of each row how many products are scored at least as high as its own, and its list where one is wanted.
+struct Counts {
+    before: Vec<u32>,
+    lists: Vec<Option<TopK>>,
+}
+
+impl Counts {
+    fn add(&mut self, row: usize, from: usize, scores: &[f32], own: Option<f32>) -> Result<()> {
+        if let Some(own) = own {
+            self.before[row] += count_at_least(scores, own)?;
+        }
+        if let Some(list) = &mut self.lists[row] {
+            list.push_scores(from as u32, scores);
+        }
+        Ok(())
     }
 }

@@ -2,13 +2,15 @@
 
 use super::evaluate::{Evaluation, Evaluator};
 use super::popularity::Popularity;
+use super::repeat::RepeatTerm;
 use super::run::{EpochStats, Job, Ran, Rates};
-use crate::config::TrainConfig;
-use crate::data::{Split, TrainData};
+use crate::config::{Examples, TrainConfig};
+use crate::data::{Purchases, Split, TrainData};
 use crate::error::{Error, Result};
 use rayon::ThreadPool;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
+use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +41,10 @@ pub struct Fitted {
     pub weights: Arc<Weights>,
     /// Rows of each part.
     pub split: Split,
+    /// The term for what customers buy again, over the rows that the weights were trained on.
+    pub repeat: Option<RepeatTerm>,
+    /// True when the weights are those of the choosing run, trained on the training rows only.
+    pub(super) chose_only: bool,
     /// The choosing run (or the only one).
     pub history: Vec<EpochStats>,
     /// The refit; empty without one.
@@ -88,17 +94,21 @@ impl Trainer {
             cancel,
         };
         let known = split.before_test();
-        let chooses = self.config.early_stopping.is_some() && !split.validation.is_empty();
-        let (first, second) = if chooses {
+        let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
+            && !split.validation.is_empty();
+        let rates = |epochs| Rates::Fixed(vec![self.config.learning_rate; epochs]);
+        let (first, second, coefficients) = if chooses {
             let sample = spread(&split.validation, self.config.validation_rows);
             let first = job.run(&split.train, &Rates::Validated(&sample))?;
+            let coefficients = self.repeat(&first.weights, &split, cancel)?;
             let rates = first.history.iter().take(first.best_epochs).map(|e| e.learning_rate).collect();
             let second = if self.config.refit { Some(job.run(&known, &Rates::Fixed(rates))?) } else { None };
-            (first, second)
+            (first, second, coefficients)
         } else {
-            (job.run(&known, &Rates::Fixed(vec![self.config.learning_rate; self.config.epochs]))?, None)
+            (job.run(&known, &rates(self.config.epochs))?, None, None)
         };
-        let trained_on = if chooses && second.is_none() { &split.train } else { &known };
+        let chose_only = chooses && second.is_none();
+        let trained_on = if chose_only { &split.train } else { &known };
         let baseline = Instant::now();
         let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
@@ -106,7 +116,13 @@ impl Trainer {
             Some(second) => second,
             None => Ran { weights: first.weights, history: Vec::new(), best_epochs: first.best_epochs },
         };
-        let test = self.evaluate(&weights, &split.test, observer, cancel)?;
+        let purchases = purchases_of(&self.data, &self.model, &self.config, trained_on);
+        let term = |(config, coefficients)| {
+            RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
+        };
+        let repeat = self.config.repeat.zip(coefficients).map(term);
+        let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
+        let test = judge(&evaluator.with_repeat(repeat.clone()), &split.test, observer, cancel)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),
             vocabulary: Arc::clone(&self.vocabulary),
@@ -114,6 +130,8 @@ impl Trainer {
             model: self.model.clone(),
             weights: Arc::new(weights),
             split,
+            repeat,
+            chose_only,
             history: first.history,
             refit_history,
             epochs: best_epochs,
@@ -123,19 +141,27 @@ impl Trainer {
         })
     }
 
-    /// Evaluates weights on rows, and warns when everybody gets the same list.
-    ///
-    /// # Errors
-    /// As [`Evaluator::evaluate`].
-    pub fn evaluate(
-        &self,
-        weights: &Weights,
-        rows: &[u32],
-        observer: &dyn Observer,
-        cancel: &CancelToken,
-    ) -> Result<Evaluation> {
-        judge(&Evaluator::new(&self.data, &self.model, weights, &self.pool)?, rows, observer, cancel)
+    /// Fits what customers buy again on the validation rows, towers and purchases being those of the training rows.
+    fn repeat(&self, weights: &Weights, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
+        let Some(config) = self.config.repeat else { return Ok(None) };
+        let purchases = Arc::new(Purchases::new(&self.data, &split.train));
+        let towers = Evaluator::new(&self.data, &self.model, weights, &purchases, &self.pool)?;
+        let term = RepeatTerm::fit(config, &self.data, purchases, &towers, &split.validation, cancel)?;
+        Ok(Some(term.coefficients))
     }
+}
+
+/// The purchases of `rows`, where model or settings look at them.
+pub(super) fn purchases_of(
+    data: &TrainData,
+    model: &ModelConfig,
+    config: &TrainConfig,
+    rows: &[u32],
+) -> Arc<Purchases> {
+    let looks = model.schema.widths(Tower::Query).has_history
+        || matches!(config.examples, Examples::Customers(_))
+        || config.repeat.is_some();
+    Arc::new(if looks { Purchases::new(data, rows) } else { Purchases::default() })
 }
 
 /// Threads of our own; 0 = all cores.
@@ -181,6 +207,17 @@ fn spread(rows: &[u32], n: usize) -> Vec<u32> {
 }
 
 impl Fitted {
+    /// What the test rows were judged by: for ranks row by row, or for other rows. `pool` scores.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when weights and model do not fit.
+    pub fn evaluator<'a>(&'a self, pool: &'a ThreadPool) -> Result<Evaluator<'a>> {
+        let trained_on = if self.chose_only { self.split.train.clone() } else { self.split.before_test() };
+        let purchases = purchases_of(&self.data, &self.model, &self.config, &trained_on);
+        let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, pool)?;
+        Ok(towers.with_repeat(self.repeat.clone()))
+    }
+
     /// Median of rows a second over the epochs of all runs, the first epoch left out when there are others.
     pub fn examples_per_s(&self) -> f64 {
         let epochs: Vec<f64> =

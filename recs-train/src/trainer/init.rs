@@ -1,5 +1,7 @@
 //! Starting weights.
 
+use super::popularity::Popularity;
+use crate::data::TrainData;
 use crate::error::Result;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -7,6 +9,7 @@ use recs_core::hash::fingerprint64;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::schema::{Encoding, Tower};
 use recs_core::vocab::Vocabulary;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Sets the rows of values outside the vocabulary to zero. No training row has such a value, so whatever stands there
@@ -24,6 +27,42 @@ pub(super) fn silence_unknown(model: &ModelConfig, weights: &mut Weights) {
             }
         }
     }
+}
+
+/// Starts a bias of products where their numbers of training rows put them: at log(1 + rows), less the mean.
+pub(super) fn start_biases(
+    model: &ModelConfig,
+    data: &TrainData,
+    popularity: &Popularity,
+    weights: &mut Weights,
+) {
+    if !model.has_bias() {
+        return;
+    }
+    let Some(table) = Arc::make_mut(&mut weights.candidate).embeddings.last_mut() else { return };
+    let logs: Vec<f32> = popularity.counts.iter().map(|&n| (n as f32).ln_1p()).collect();
+    let mean = logs.iter().sum::<f32>() / logs.len().max(1) as f32;
+    table.fill(0.0);
+    let columns = data.catalogue_columns();
+    let ids = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
+    for (ids, log) in ids.zip(logs) {
+        if let Some(id) = ids.last() {
+            table[[*id as usize, 0]] = log - mean;
+        }
+    }
+}
+
+/// Takes the mean off the biases of a catalogue: no ranking sees it.
+pub(super) fn centre_biases(model: &ModelConfig, data: &TrainData, weights: &mut Weights) {
+    if !model.has_bias() {
+        return;
+    }
+    let Some(table) = Arc::make_mut(&mut weights.candidate).embeddings.last_mut() else { return };
+    let columns = data.catalogue_columns();
+    let ids = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
+    let ids: BTreeSet<usize> = ids.filter_map(|ids| ids.last()).map(|&id| id as usize).collect();
+    let mean = ids.iter().map(|&id| table[[id, 0]]).sum::<f32>() / ids.len().max(1) as f32;
+    ids.iter().for_each(|&id| table[[id, 0]] -= mean);
 }
 
 /// Embeddings uniform in ± `embedding_init`, kernels Glorot uniform (<https://proceedings.mlr.press/v9/glorot10a.html>),

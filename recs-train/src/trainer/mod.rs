@@ -7,6 +7,7 @@
 //! | `run.rs` | epochs over a set of rows: schedule, early stopping, best weights |
 //! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
+//! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
@@ -14,6 +15,7 @@ mod evaluate;
 mod fit;
 mod init;
 mod popularity;
+mod repeat;
 mod run;
 
 pub use artifact::evaluate_artifact;
@@ -21,4 +23,5 @@ pub use evaluate::{Evaluation, Evaluator};
 pub use fit::{Fitted, Trainer};
 pub use init::initial_weights;
 pub use popularity::Popularity;
+pub use repeat::{RepeatConfig, RepeatTerm};
 pub use run::EpochStats;

@@ -1,16 +1,18 @@
 //! Epochs over a set of rows.
 
 use super::evaluate::Evaluator;
-use super::init::{initial_weights, silence_unknown};
+use super::fit::purchases_of;
+use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
 use super::popularity::Popularity;
 use crate::backend::{Backend, Batch, CpuBackend, StepLoss};
-use crate::config::{Preset, TrainConfig};
-use crate::data::{EpochOrder, TrainData};
+use crate::config::{Examples, Preset, TrainConfig};
+use crate::data::{CustomerEpoch, EpochOrder, Purchases, SplitKind, TrainData};
 use crate::error::{Error, Result};
 use crate::schedule::{Plateau, warm_up};
 use rayon::ThreadPool;
-use recs_core::model::{ModelConfig, Weights};
+use recs_core::model::{Histories, ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
+use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
 use serde::Serialize;
 use std::sync::Arc;
@@ -69,7 +71,9 @@ impl Job<'_> {
         if config.preset == Preset::Recommended {
             silence_unknown(self.model, &mut weights);
         }
-        let log_q = Popularity::fit(self.data, rows).log_q();
+        let popularity = Popularity::fit(self.data, rows);
+        start_biases(self.model, self.data, &popularity, &mut weights);
+        let log_q = popularity.log_q();
         let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
         let mut backend = CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)?;
         let epochs = match rates {
@@ -78,7 +82,8 @@ impl Job<'_> {
         };
         let total = Some((epochs * rows.len()) as u64);
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
-        let (started, mut state) = (Instant::now(), Progress::new(self, rows));
+        let purchases = purchases_of(self.data, self.model, config, rows);
+        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs));
         let mut plateau = config.schedule.plateau.map(Plateau::new);
         let mut rate = config.learning_rate;
         let mut best: Option<(f64, usize, Weights)> = None;
@@ -91,7 +96,7 @@ impl Job<'_> {
                 && !validation.is_empty()
             {
                 let weights = backend.weights();
-                let recall = self.validate(&weights, validation)?;
+                let recall = self.validate(&weights, &purchases, validation)?;
                 stats.validation_recall_at_100 = Some(recall);
                 if best.as_ref().is_none_or(|(b, ..)| recall > *b) {
                     best = Some((recall, epoch + 1, weights));
@@ -107,16 +112,17 @@ impl Job<'_> {
         }
         self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
         let ran = state.history.len();
-        let (best_epochs, weights) = match best {
+        let (best_epochs, mut weights) = match best {
             // Without early stopping all epochs are wanted, whatever the validation said.
             Some((_, at, weights)) if config.early_stopping.is_some() => (at, weights),
             _ => (ran, backend.weights()),
         };
+        centre_biases(self.model, self.data, &mut weights);
         Ok(Ran { weights, history: state.history, best_epochs })
     }
 
-    fn validate(&self, weights: &Weights, validation: &[u32]) -> Result<f64> {
-        let evaluator = Evaluator::new(self.data, self.model, weights, self.pool)?;
+    fn validate(&self, weights: &Weights, purchases: &Arc<Purchases>, validation: &[u32]) -> Result<f64> {
+        let evaluator = Evaluator::new(self.data, self.model, weights, purchases, self.pool)?;
         Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
     }
 }
@@ -125,6 +131,8 @@ impl Job<'_> {
 struct Progress<'a> {
     job: &'a Job<'a>,
     rows: &'a [u32],
+    purchases: &'a Purchases,
+    epochs: usize,
     batch: usize,
     steps: u64,
     done: u64,
@@ -132,49 +140,103 @@ struct Progress<'a> {
     history: Vec<EpochStats>,
 }
 
+/// The batches of an epoch.
+enum Batches<'a> {
+    Rows {
+        order: EpochOrder<'a>,
+        with_histories: Option<(&'a TrainData, &'a Purchases)>,
+        histories: Histories,
+    },
+    Customers(CustomerEpoch<'a>),
+}
+
+impl Batches<'_> {
+    fn next(&mut self, n: usize) -> Option<Batch<'_>> {
+        match self {
+            Self::Rows { order, with_histories, histories } => {
+                let rows = order.next_batch(n)?;
+                if let Some((data, purchases)) = with_histories {
+                    *histories = purchases.histories(data, rows);
+                }
+                Some(Batch { histories: with_histories.is_some().then_some(histories), ..Batch::rows(rows) })
+            }
+            Self::Customers(epoch) => epoch.next_batch(n),
+        }
+    }
+}
+
 impl<'a> Progress<'a> {
-    fn new(job: &'a Job<'a>, rows: &'a [u32]) -> Self {
-        Self {
-            job,
-            rows,
-            batch: job.config.batch.min(rows.len()),
-            steps: 0,
-            done: 0,
-            reported: Instant::now(),
-            history: Vec::new(),
+    fn new(job: &'a Job<'a>, rows: &'a [u32], purchases: &'a Purchases, epochs: usize) -> Self {
+        let batch = job.config.batch.min(rows.len()).max(1);
+        let (reported, history) = (Instant::now(), Vec::new());
+        Self { job, rows, purchases, epochs, batch, steps: 0, done: 0, reported, history }
+    }
+
+    /// The batches of an epoch, and how many there are.
+    fn batches(&self, epoch: usize) -> (Batches<'a>, usize) {
+        let (job, seed) = (self.job, self.job.config.seed);
+        match job.config.examples {
+            Examples::Rows => {
+                let order = EpochOrder::new(self.rows, seed, epoch);
+                let looks = job.model.schema.widths(Tower::Query).has_history;
+                let with_histories = looks.then_some((&**job.data, self.purchases));
+                let histories = Histories::default();
+                (Batches::Rows { order, with_histories, histories }, self.rows.len() / self.batch)
+            }
+            Examples::Customers(mut hold_out) => {
+                if job.config.split == SplitKind::Random {
+                    hold_out.recency_days = 0.0;
+                }
+                let epoch = CustomerEpoch::new(job.data, self.purchases, hold_out, seed, epoch);
+                let steps = epoch.len().div_ceil(self.batch);
+                (Batches::Customers(epoch), steps)
+            }
         }
     }
 
-    /// All full batches of an epoch; the rest, less than a batch, is other rows in every epoch.
+    /// All batches of an epoch. Of rows only full ones: the rest, less than a batch, is other rows in every epoch.
     fn epoch(&mut self, backend: &mut dyn Backend, epoch: usize, rate: f32) -> Result<EpochStats> {
-        let mut order = EpochOrder::new(self.rows, self.job.config.seed, epoch);
-        let (started, mut loss, mut steps) = (Instant::now(), StepLoss::default(), 0);
-        while let Some(batch) = order.next_batch(self.batch.max(1)) {
+        let (mut batches, total) = self.batches(epoch);
+        let (started, mut loss, mut steps, mut queries) = (Instant::now(), StepLoss::default(), 0, 0);
+        let schedule = self.job.config.schedule;
+        while let Some(batch) = batches.next(self.batch) {
             self.job.cancel.check()?;
             self.steps += 1;
-            let warm = warm_up(self.job.config.schedule.warm_up_steps, self.steps);
-            let step = backend.step(Batch::rows(batch), rate * warm)?;
+            let progress = (epoch as f64 + steps as f64 / total.max(1) as f64) / self.epochs as f64;
+            let factor = warm_up(schedule.warm_up_steps, self.steps) * schedule.decay.factor(progress);
+            let n = batch.rows.len();
+            let step = backend.step(batch, rate * factor)?;
             if !step.total().is_finite() {
                 return Err(Error::Diverged { epoch, step: steps, loss: step.total() });
             }
             loss.retrieval += step.retrieval;
             loss.regularisation += step.regularisation;
             steps += 1;
-            self.done += batch.len() as u64;
-            if self.reported.elapsed() >= REPORT_EVERY {
-                self.reported = Instant::now();
-                self.job.observer.on_event(&Event::Progress { stage: STAGE, done: self.done });
-            }
+            queries += n;
+            self.report(epoch, steps, total);
         }
         let seconds = started.elapsed().as_secs_f64();
+        // A pass over customers is one over their purchases.
+        let examples = match self.job.config.examples {
+            Examples::Rows => queries,
+            Examples::Customers(_) => self.rows.len(),
+        };
         Ok(EpochStats {
             epoch: epoch + 1,
             loss: loss.total() / steps.max(1) as f64,
             learning_rate: rate,
             validation_recall_at_100: None,
             seconds,
-            examples_per_s: (steps * self.batch) as f64 / seconds.max(1e-9),
+            examples_per_s: examples as f64 / seconds.max(1e-9),
         })
+    }
+
+    fn report(&mut self, epoch: usize, steps: usize, total: usize) {
+        if self.reported.elapsed() >= REPORT_EVERY {
+            self.reported = Instant::now();
+            self.done = (epoch * self.rows.len() + self.rows.len() * steps / total.max(1)) as u64;
+            self.job.observer.on_event(&Event::Progress { stage: STAGE, done: self.done });
+        }
     }
 
     fn finish(&mut self, stats: EpochStats) {
