@@ -117,6 +117,24 @@ fn customers() -> Customers {
 pub(crate) fn artifact(version: &str) -> ModelArtifact {
     let mut config = ModelConfig::reference(Schema::retail());
     config.temperature = 0.5;
+    artifact_of(config, version)
+}
+
+/// A model that looks at histories, with biases and something added for what was bought before.
+pub(crate) fn repeating_artifact() -> ModelArtifact {
+    let mut config = ModelConfig::reference(Schema::retail().with_recommended_encodings().unwrap());
+    for tower in [&mut config.query, &mut config.candidate] {
+        (tower.layers, tower.l2_normalise) = (Vec::new(), true);
+    }
+    config.temperature = 0.125;
+    let mut artifact = artifact_of(config, "v1");
+    let mut customers = Arc::unwrap_or_clone(artifact.customers);
+    customers.repeat = (0..customers.products.len()).map(|i| 3.0 * noise("repeat", i).max(-0.5)).collect();
+    artifact.customers = Arc::new(customers);
+    artifact
+}
+
+fn artifact_of(config: ModelConfig, version: &str) -> ModelArtifact {
     let vocabulary = Arc::new(vocabulary(&config.schema));
     let scale = |shape: &[usize]| if shape.len() == 2 { 1.0 / (shape[1] as f32).sqrt() } else { 0.1 };
     let fill = |name: &str, shape: &[usize]| {

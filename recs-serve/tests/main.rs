@@ -16,4 +16,5 @@ mod http_faults;
 mod http_routes;
 mod index;
 mod loading;
+mod repeat;
 mod rules;

@@ -20,7 +20,7 @@ pub enum Reason {
     Repeat,
 }
 
-/// What a score is made of: `score = base + boost`.
+/// What a score is made of: `score = base + repeat + boost`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Parts {
     /// What found the product: `model`, `features_only`, `segment` or `popularity`.
@@ -28,6 +28,8 @@ pub struct Parts {
     /// The source's own score. Model: dot product of the embeddings divided by the temperature. Segment and popularity:
     /// the product's share of the training rows of the segment, or of all, from 0 to 1.
     pub base: f32,
+    /// What the model added because the customer bought the product before.
+    pub repeat: f32,
     /// What the request added.
     pub boost: f32,
     /// Training rows with this product.

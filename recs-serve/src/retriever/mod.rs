@@ -75,6 +75,8 @@ pub struct Retriever {
     fallback: Fallback,
     encoder: QueryEncoder,
     tower: TowerModel,
+    /// Vectors end with a bias.
+    has_bias: bool,
     inverse_temperature: f32,
     index: Arc<dyn VectorIndex>,
     scratch: ScratchPool,
@@ -113,7 +115,8 @@ impl Retriever {
         let query = Arc::clone(&artifact.weights.query);
         Ok(Self {
             fallback: Fallback::new(&catalogue.candidates, &artifact.customers),
-            encoder: QueryEncoder::new(&artifact.config, artifact.vocabulary)?,
+            encoder: QueryEncoder::new(&artifact.config, artifact.vocabulary, &catalogue.candidates.ids)?,
+            has_bias: artifact.config.has_bias(),
             tower: TowerModel::new(&artifact.config, Tower::Query, query)?,
             inverse_temperature: 1.0 / artifact.config.temperature,
             metadata: artifact.metadata,

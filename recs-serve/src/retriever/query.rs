@@ -19,6 +19,8 @@ pub(super) struct QueryEncoder {
     city: Option<Place>,
     revenue: Option<usize>,
     timestamp: Option<usize>,
+    /// Vocabulary id of each product of the catalogue, for a model that looks at histories.
+    product_ids: Option<Vec<u32>>,
 }
 
 /// A text field: its position, its name, and whether any encoding reads it.
@@ -34,8 +36,18 @@ impl QueryEncoder {
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) when schema and vocabulary do not fit.
-    pub(super) fn new(config: &ModelConfig, vocabulary: Arc<Vocabulary>) -> Result<Self> {
+    pub(super) fn new(
+        config: &ModelConfig,
+        vocabulary: Arc<Vocabulary>,
+        products: &[String],
+    ) -> Result<Self> {
         let schema = &config.schema;
+        let product_ids = if schema.widths(Tower::Query).has_history {
+            let lookup = vocabulary.lookup(&schema.role(Role::Product)?.name)?;
+            Some(products.iter().map(|id| lookup.id(id)).collect())
+        } else {
+            None
+        };
         let neutral = schema.fields.iter().map(|f| neutral(f, &vocabulary)).collect();
         let at = |role| schema.fields.iter().position(|f| f.role == role && f.tower == Tower::Query);
         let place = |role| {
@@ -48,7 +60,20 @@ impl QueryEncoder {
         let (customer, city) = (place(Role::Customer), place(Role::City));
         let (revenue, timestamp) = (at(Role::Revenue), at(Role::Timestamp));
         let encoder = FeatureEncoder::new(schema, vocabulary)?.query;
-        Ok(Self { encoder, neutral, customer, city, revenue, timestamp })
+        Ok(Self { encoder, neutral, customer, city, revenue, timestamp, product_ids })
+    }
+
+    /// True when the model looks at what customers bought before.
+    pub(super) fn has_history(&self) -> bool {
+        self.product_ids.is_some()
+    }
+
+    /// Appends what the customer of the row encoded last bought: products of the catalogue with their numbers of purchases.
+    pub(super) fn push_history(&self, products: &[u32], counts: &[u32], columns: &mut TowerColumns) {
+        if let Some(ids) = &self.product_ids {
+            let purchases = products.iter().zip(counts);
+            columns.histories.push(purchases.map(|(&product, &n)| (ids[product as usize], n as f32)));
+        }
     }
 
     /// True when the customer is in the vocabulary.

@@ -128,14 +128,16 @@ impl Retriever {
         let (bought, counts) = position.map_or((&[][..], &[][..]), |p| self.customers.purchases(p));
         let city = request.city.as_deref().or(home);
         let knows_city = city.is_some_and(|city| self.encoder.knows_city(city));
-        let by_model = match (has_id && !is_untrained, knows_city) {
+        let has_history = self.encoder.has_history() && !bought.is_empty();
+        let by_model = match (has_id && !is_untrained || has_history, knows_city) {
             (true, _) => Some(Reason::Model),
             (false, true) => Some(Reason::FeaturesOnly),
             (false, false) => None,
         };
         let own = position.and_then(|p| self.fallback.segment(&self.customers.segment[p]));
         let segment = own.or_else(|| self.fallback.segment(request.city.as_deref()?));
-        let rules = Rules::new(&self.catalogue, request, bought);
+        let repeats = position.filter(|_| by_model == Some(Reason::Model)).map(|p| self.customers.repeats(p));
+        let rules = Rules::new(&self.catalogue, request, bought, repeats.into_iter().flatten());
         Plan { rules, bought, counts, segment, by_model, is_untrained, home }
     }
 
@@ -151,6 +153,7 @@ impl Retriever {
                 let customer = (!plan.is_untrained).then_some(request.customer_id.as_str());
                 let city = request.city.as_deref().or(plan.home);
                 self.encoder.encode(request, customer, city, now, &mut columns)?;
+                self.encoder.push_history(plan.bought, plan.counts, &mut columns);
             }
             Ok(columns)
         };
@@ -179,8 +182,9 @@ impl Retriever {
         Ok(hits)
     }
 
-    /// The source's scores of single products, ascending by product; a popularity list knows some of them only.
-    fn score(&self, source: Source<'_>, products: &[u32]) -> Vec<Hit> {
+    /// The source's scores of the products ranked apart, ascending by product; a popularity list knows some of them only.
+    fn score(&self, source: Source<'_>, rules: &Rules) -> Vec<Hit> {
+        let products = rules.apart.as_slice();
         let mut scored = Vec::with_capacity(products.len());
         match source {
             Source::Popular(_, popular) if !products.is_empty() => {
@@ -192,7 +196,7 @@ impl Retriever {
                 for &index in products {
                     let mut score = [0.0];
                     recs_core::kernel::dot_rows(vector, self.catalogue.vector(index), &mut score);
-                    scored.push(Hit { index, score: score[0] });
+                    scored.push(Hit { index, score: score[0] + rules.repeat(index) });
                 }
             }
         }
@@ -222,7 +226,7 @@ impl Retriever {
     }
 
     fn pin(&self, draft: &mut Draft<'_>, source: Source<'_>, rules: &mut Rules) {
-        let scored = self.score(source, &rules.apart);
+        let scored = self.score(source, rules);
         for &product in &rules.pins {
             let known = scored.binary_search_by_key(&product, |hit| hit.index);
             let base = known.map_or(0.0, |at| scored[at].score);
@@ -244,18 +248,17 @@ impl Retriever {
     ) -> Result<()> {
         let (before, listed) = (draft.len(), draft.products());
         let lifted = |hit: &Hit| Hit { score: hit.score + rules.boost(hit.index), ..*hit };
-        let is_boosted = |hit: &Hit| rules.boosts.binary_search_by_key(&hit.index, |b| b.0).is_ok();
-        let scored = self.score(source, &rules.apart);
-        let boosted: Vec<Hit> = scored.iter().filter(|hit| is_boosted(hit)).map(lifted).collect();
+        let scored = self.score(source, rules);
+        let apart: Vec<Hit> = scored.iter().filter(|hit| rules.is_lifted(hit.index)).map(lifted).collect();
         loop {
             let mut ranked = match first.take() {
                 Some(hits) => hits,
                 None => self.fetch(source, limit, &rules.filter)?,
             };
-            // Beyond the last product fetched there may be better ones than a boosted one.
+            // Beyond the last product fetched there may be better ones than a lifted one.
             let end = ranked.last().copied().filter(|_| ranked.len() >= limit);
-            if !boosted.is_empty() {
-                ranked.extend(boosted.iter().filter(|hit| end.is_none_or(|end| hit.before(&end))));
+            if !apart.is_empty() {
+                ranked.extend(apart.iter().filter(|hit| end.is_none_or(|end| hit.before(&end))));
                 ranked.sort_unstable_by(|a, b| b.before(a).cmp(&a.before(b)));
             }
             for hit in ranked.iter().filter(|hit| !listed.contains(&hit.index)) {
@@ -279,9 +282,11 @@ impl Retriever {
             Err(_) => entry.source,
         };
         let boost = plan.rules.boost(entry.product);
+        let repeat = if entry.source == Reason::Model { plan.rules.repeat(entry.product) } else { 0.0 };
         let explain = explain.then(|| Parts {
             source: entry.source,
-            base: entry.base,
+            base: entry.base - repeat,
+            repeat,
             boost,
             popularity: self.catalogue.candidates.popularity[entry.product as usize],
             bought: bought.map_or(0, |at| plan.counts[at]),

@@ -17,14 +17,22 @@ pub(super) struct Rules {
     pub(super) pins: Vec<u32>,
     /// May be returned: product and amount, ascending by product, each once.
     pub(super) boosts: Vec<(u32, f32)>,
-    /// `pins` and the products of `boosts`, ascending.
+    /// What the model adds because the customer bought the product before; may be returned, ascending by product.
+    pub(super) repeats: Vec<(u32, f32)>,
+    /// `pins` and the products of `boosts` and `repeats`, ascending.
     pub(super) apart: Vec<u32>,
     pub(super) ignored: Vec<IgnoredValue>,
 }
 
 impl Rules {
-    /// Looks up the products and categories of a request; `bought` is the customer's purchases.
-    pub(super) fn new(catalogue: &Catalogue, request: &Request, bought: &[u32]) -> Self {
+    /// Looks up the products and categories of a request; `bought` is the customer's purchases, `repeats` what the model
+    /// adds to them.
+    pub(super) fn new(
+        catalogue: &Catalogue,
+        request: &Request,
+        bought: &[u32],
+        repeats: impl Iterator<Item = (u32, f32)>,
+    ) -> Self {
         let mut ignored = Vec::new();
         let mut allowed = Filter::default();
         if let Some(available) = catalogue.available.as_ref().filter(|_| request.available_only) {
@@ -44,10 +52,12 @@ impl Rules {
         allowed = allowed.deny(denied);
         let pins = pins(catalogue, request, &allowed, &mut ignored);
         let boosts = boosts(catalogue, request, &allowed, &mut ignored);
-        let mut apart: Vec<u32> = pins.iter().copied().chain(boosts.iter().map(|b| b.0)).collect();
+        let repeats: Vec<(u32, f32)> = repeats.filter(|(product, _)| allowed.passes(*product)).collect();
+        let lifted = boosts.iter().chain(&repeats).map(|lifted| lifted.0);
+        let mut apart: Vec<u32> = pins.iter().copied().chain(lifted).collect();
         apart.sort_unstable();
         apart.dedup();
-        Self { filter: allowed.deny(apart.iter().copied()), pins, boosts, apart, ignored }
+        Self { filter: allowed.deny(apart.iter().copied()), pins, boosts, repeats, apart, ignored }
     }
 
     /// How many products may be returned.
@@ -57,9 +67,22 @@ impl Rules {
 
     /// What the request adds to a product's score.
     pub(super) fn boost(&self, product: u32) -> f32 {
-        let found = self.boosts.binary_search_by_key(&product, |b| b.0);
-        found.map_or(0.0, |at| self.boosts[at].1)
+        amount(&self.boosts, product)
     }
+
+    /// What the model adds to a product's score because the customer bought it before.
+    pub(super) fn repeat(&self, product: u32) -> f32 {
+        amount(&self.repeats, product)
+    }
+
+    /// True for products whose score something is added to: they are ranked apart.
+    pub(super) fn is_lifted(&self, product: u32) -> bool {
+        [&self.boosts, &self.repeats].iter().any(|of| of.binary_search_by_key(&product, |b| b.0).is_ok())
+    }
+}
+
+fn amount(of: &[(u32, f32)], product: u32) -> f32 {
+    of.binary_search_by_key(&product, |b| b.0).map_or(0.0, |at| of[at].1)
 }
 
 fn look_up(

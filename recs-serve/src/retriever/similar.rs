@@ -21,7 +21,7 @@ pub struct Similar<'r> {
 
 impl Retriever {
     /// The `k` products whose embeddings point in the most similar direction, without the product itself; ties in
-    /// catalogue order. Lengths of embeddings do not count: they hold how popular a product is.
+    /// catalogue order. Lengths of embeddings do not count, nor does a bias: they hold how popular a product is.
     ///
     /// Cost: two dot products a product, on the calling thread.
     ///
@@ -31,7 +31,9 @@ impl Retriever {
         let unknown = || Error::UnknownProduct { product_id: product_id.to_owned() };
         let product = self.catalogue.find(product_id).ok_or_else(unknown)?;
         let (flat, dim, n) = (self.catalogue.flat(), self.index.dim(), self.products());
-        let query = unit(self.catalogue.vector(product));
+        let own = dim - usize::from(self.has_bias);
+        let mut query = unit(&self.catalogue.vector(product)[..own]);
+        query.resize(dim, 0.0);
         let mut best = TopK::new(k.saturating_add(1).min(n));
         self.scratch.with(|scratch| {
             scratch.scores.resize(BLOCK, 0.0);
@@ -42,7 +44,7 @@ impl Retriever {
                 scores
                     .iter_mut()
                     .zip(rows.chunks_exact(dim))
-                    .for_each(|(score, row)| *score = cosine(*score, row));
+                    .for_each(|(score, row)| *score = cosine(*score, &row[..own]));
                 best.push_scores(start as u32, scores);
             }
         });
