@@ -3,6 +3,7 @@
 use super::evaluate::{Evaluation, Evaluator};
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
+use super::served::Served;
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
@@ -64,7 +65,7 @@ impl Fitted {
             model_version: version.into(),
             vocabularies: VocabularySizes::of(&self.vocabulary, &self.model.schema),
             hyperparameters,
-            metrics: Metrics { test_metrics: TestMetrics::of(&self.test.ranks), other },
+            metrics: Metrics { test_metrics: TestMetrics::of(&self.test.served().ranks), other },
         })
     }
 
@@ -74,6 +75,7 @@ impl Fitted {
             "split": self.config.split, "train_rows": self.split.train.len(),
             "validation_rows": self.split.validation.len(), "test_rows": self.split.test.len(),
             "epochs": self.epochs, "history": self.history, "refit_history": self.refit_history,
+            "repeat_coefficients": self.repeat.as_ref().map(|term| term.coefficients),
             "test": self.test, "popularity": self.popularity, "parameters": self.weights.parameters(),
             "examples_per_s": self.examples_per_s(), "seconds": self.seconds,
         })
@@ -107,17 +109,19 @@ pub fn evaluate_artifact(
         );
         observer.on_event(&Event::Warning { stage: "evaluate", message });
     }
-    let rows = Split::new(data, split)?.test;
+    let split = Split::new(data, split)?;
+    let rows = &split.test;
     let ids = texts(&artifact.vocabulary, &artifact.config.schema, Role::Product, &data.catalogue.ids)?;
     let places: HashMap<&str, u32> = artifact.candidates.ids.iter().map(String::as_str).zip(0..).collect();
     let places: Vec<u32> =
         ids.iter().map(|id| places.get(id.as_str()).copied().unwrap_or(NO_PRODUCT)).collect();
     let product: Vec<u32> =
         data.product.iter().map(|&p| places.get(p as usize).copied().unwrap_or(NO_PRODUCT)).collect();
-    let popularity = Popularity::of_counts(artifact.candidates.popularity.clone()).evaluate(&product, &rows);
+    let popularity = Popularity::of_counts(artifact.candidates.popularity.clone()).evaluate(&product, rows);
     let pool = pool(threads)?;
-    let evaluator = Evaluator::of_artifact(data, artifact, product, &pool)?;
-    Ok((judge(&evaluator, &rows, observer, cancel)?, Evaluation::new(popularity, None, 0.0)))
+    let served = Served::new(artifact, data, places, &split.before_test())?;
+    let evaluator = Evaluator::of_artifact(data, artifact, product, served, &pool)?;
+    Ok((judge(&evaluator, rows, observer, cancel)?, Evaluation::new(popularity, None, 0.0)))
 }
 
 /// Texts of vocabulary ids of the field with `role`; empty text for id 0 and for a role that no field has.

@@ -2,6 +2,7 @@
 //! are ever in memory.
 
 use super::repeat::RepeatTerm;
+use super::served::Served;
 use crate::data::{NO_PRODUCT, Purchases, TrainData, day};
 use crate::error::Result;
 use ndarray::{Array2, s};
@@ -60,6 +61,11 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// What is served: with the repeat term where there is one.
+    pub fn served(&self) -> &Self {
+        self.with_repeat.as_deref().unwrap_or(self)
+    }
+
     /// Puts ranks and lists together.
     pub fn new(ranks: RankSums, lists: Option<&ListStats>, seconds: f64) -> Self {
         Self {
@@ -89,11 +95,23 @@ pub struct Evaluator<'a> {
     query: TowerModel,
     catalogue: Array2<f32>,
     inverse_temperature: f32,
-    /// Purchases that histories are made of, when the model looks at them.
-    purchases: Option<Arc<Purchases>>,
+    known: Known<'a>,
     repeat: Option<RepeatTerm>,
+    has_history: bool,
     pool: &'a ThreadPool,
 }
+
+/// What customers are known to have bought.
+#[derive(Debug)]
+enum Known<'a> {
+    /// Rows of the data.
+    Rows(Arc<Purchases>),
+    /// What a published model holds.
+    Served(Served<'a>),
+}
+
+/// Products with what is added to their scores, ascending.
+pub(super) type Entries = Vec<(u32, f32)>;
 
 /// Ranks of some rows, and the numbers of their lists.
 #[derive(Debug, Default)]
@@ -121,15 +139,15 @@ impl<'a> Evaluator<'a> {
         let query = TowerModel::new(model, Tower::Query, Arc::clone(&weights.query))?;
         let candidate = TowerModel::new(model, Tower::Candidate, Arc::clone(&weights.candidate))?;
         let catalogue = pool.install(|| candidate.embed(&data.catalogue_columns()))?;
-        let has_history = model.schema.widths(Tower::Query).has_history;
         Ok(Self {
             data,
             product: Cow::Borrowed(&data.product),
             query,
             catalogue,
             inverse_temperature: 1.0 / model.temperature,
-            purchases: has_history.then(|| Arc::clone(purchases)),
+            known: Known::Rows(Arc::clone(purchases)),
             repeat: None,
+            has_history: model.schema.widths(Tower::Query).has_history,
             pool,
         })
     }
@@ -147,8 +165,9 @@ impl<'a> Evaluator<'a> {
     /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
     pub(super) fn of_artifact(
         data: &'a TrainData,
-        artifact: &ModelArtifact,
+        artifact: &'a ModelArtifact,
         product: Vec<u32>,
+        served: Served<'a>,
         pool: &'a ThreadPool,
     ) -> Result<Self> {
         let query = TowerModel::new(&artifact.config, Tower::Query, Arc::clone(&artifact.weights.query))?;
@@ -159,8 +178,9 @@ impl<'a> Evaluator<'a> {
             query,
             catalogue,
             inverse_temperature: 1.0 / artifact.config.temperature,
-            purchases: None,
+            known: Known::Served(served),
             repeat: None,
+            has_history: artifact.config.schema.widths(Tower::Query).has_history,
             pool,
         })
     }
@@ -205,7 +225,7 @@ impl<'a> Evaluator<'a> {
             }
             Evaluation::new(ranks, Some(&all), started.elapsed().as_secs_f64())
         };
-        let with_repeat = self.repeat.is_some().then(|| Box::new(of(1)));
+        let with_repeat = self.has_repeats().then(|| Box::new(of(1)));
         Ok(Evaluation { with_repeat, ..of(0) })
     }
 
@@ -267,7 +287,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vec<T>> {
         let block = |(block, rows): (usize, &[u32])| {
             let mut columns = self.data.query_columns(rows);
-            if let Some(purchases) = &self.purchases {
+            if let (true, Known::Rows(purchases)) = (self.has_history, &self.known) {
                 for &row in rows {
                     let customer = self.data.customer[row as usize];
                     purchases.push_history(self.data, customer, None, &mut columns.histories);
@@ -294,14 +314,30 @@ impl<'a> Evaluator<'a> {
     /// Embeddings of the queries of some rows.
     fn queries(&self, rows: &[u32]) -> Result<Array2<f32>> {
         let mut columns = self.data.query_columns(rows);
-        if let Some(purchases) = &self.purchases {
-            columns.histories = purchases.histories(self.data, rows);
+        if self.has_history {
+            columns.histories = match &self.known {
+                Known::Rows(purchases) => purchases.histories(self.data, rows),
+                Known::Served(served) => served.histories(self.data, rows),
+            };
         }
         Ok(self.query.embed(&columns)?)
     }
 
-    /// What the repeat term adds to the products of each row, ascending by product.
-    fn repeats(&self, rows: &[u32], queries: &Array2<f32>) -> Vec<Vec<(u32, f32)>> {
+    fn has_repeats(&self) -> bool {
+        match &self.known {
+            Known::Rows(_) => self.repeat.is_some(),
+            Known::Served(served) => served.has_repeats(),
+        }
+    }
+
+    /// What the repeat term adds to the products of each row; empty without one.
+    fn repeats(&self, rows: &[u32], queries: &Array2<f32>) -> Vec<Entries> {
+        if !self.has_repeats() {
+            return Vec::new();
+        }
+        if let Known::Served(served) = &self.known {
+            return rows.iter().map(|&row| served.repeats(self.data, row)).collect();
+        }
         let Some(term) = &self.repeat else { return Vec::new() };
         let of = |(&row, query): (&u32, ndarray::ArrayView1<'_, f32>)| {
             let (customer, own) = (self.data.customer[row as usize], day(self.data.timestamp[row as usize]));
@@ -360,7 +396,7 @@ impl<'a> Evaluator<'a> {
         let ranks = |counts: &Counts| counts.before.iter().enumerate().map(rank).collect::<Vec<_>>();
         let ranked = Ranked {
             towers: ranks(&counts[0]),
-            with_repeat: if self.repeat.is_some() { ranks(&counts[1]) } else { Vec::new() },
+            with_repeat: if self.has_repeats() { ranks(&counts[1]) } else { Vec::new() },
         };
         let mut stats = stats.lock().unwrap_or_else(PoisonError::into_inner);
         for (counts, stats) in counts.iter_mut().zip(stats.iter_mut()) {

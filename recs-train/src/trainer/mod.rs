@@ -8,6 +8,7 @@
 //! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
+//! | `served.rs` | what a published model knows of customers |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
@@ -17,6 +18,7 @@ mod init;
 mod popularity;
 mod repeat;
 mod run;
+mod served;
 
 pub use artifact::evaluate_artifact;
 pub use evaluate::{Evaluation, Evaluator};

@@ -5,8 +5,8 @@ use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::{Evaluator, evaluate_artifact};
-use recs_train::{Error, Fitted, TrainConfig, Trainer};
+use recs_train::trainer::evaluate_artifact;
+use recs_train::{EarlyStopping, Error, Evaluation, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
 async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
@@ -23,7 +23,7 @@ async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
 }
 
 fn small(mut config: TrainConfig) -> TrainConfig {
-    (config.batch, config.threads) = (64, 2);
+    (config.batch, config.threads) = (config.batch.min(64), 2);
     config
 }
 
@@ -65,10 +65,13 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
         (judged, warned)
     };
     let ((test, popularity), warned) = judge(&rows, SplitKind::Time).await;
+    let (again, before) = (test.clone(), expected.clone());
     assert_eq!(
         (test.ranks, test.coverage, test.personalisation),
         (expected.ranks, expected.coverage, expected.personalisation)
     );
+    let served = |evaluation: &Evaluation| evaluation.with_repeat.as_ref().unwrap().ranks.clone();
+    assert_eq!(served(&again), served(&before));
     assert_eq!((popularity.ranks, warned), (popular.ranks, false));
     // Purchases of a hundred products only: a hundred places would be enough for all of them.
     let few: Vec<Purchase> = rows.iter().filter(|r| r.product % 8 == 0).cloned().collect();
@@ -91,16 +94,23 @@ async fn ranks_row_by_row_add_up_to_the_evaluation() {
     let fitted = Trainer::new(data.clone(), model, vocabulary, config).unwrap();
     let fitted = fitted.fit(&Silent, &cancel).unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-    let evaluator = Evaluator::new(&data, &fitted.model, &fitted.weights, &pool).unwrap();
-    let ranks = evaluator.ranks(&fitted.split.test, &cancel).unwrap();
-    assert_eq!(ranks.len(), fitted.split.test.len());
-    for (k, recall) in [(5, fitted.test.recall_at_5), (100, fitted.test.recall_at_100)] {
+    let evaluator = fitted.evaluator(&pool).unwrap();
+    let [towers, with_repeat] = evaluator.ranks(&fitted.split.test, &cancel).unwrap();
+    let served = fitted.test.with_repeat.as_ref().unwrap();
+    assert_eq!([towers.len(), with_repeat.len()], [fitted.split.test.len(); 2]);
+    for (ranks, k, recall) in [
+        (&towers, 5, fitted.test.recall_at_5),
+        (&towers, 100, fitted.test.recall_at_100),
+        (&with_repeat, 5, served.recall_at_5),
+        (&with_repeat, 100, served.recall_at_100),
+    ] {
         let hits = ranks.iter().filter(|rank| rank.is_some_and(|rank| rank < k)).count();
         assert_eq!(hits as f64 / ranks.len() as f64, recall.unwrap());
     }
     // One row alone is ranked as it is among others.
     let last = fitted.split.test[fitted.split.test.len() - 1];
-    assert_eq!(evaluator.ranks(&[last], &cancel).unwrap(), ranks[ranks.len() - 1..]);
+    let n = towers.len() - 1;
+    assert_eq!(evaluator.ranks(&[last], &cancel).unwrap(), [towers[n..].to_vec(), with_repeat[n..].to_vec()]);
 }
 
 #[tokio::test]
@@ -134,7 +144,7 @@ async fn same_seed_and_threads_give_the_same_bits() {
 #[tokio::test]
 async fn early_stopping_restores_the_best_epoch_and_refits_as_long() {
     let mut config = small(TrainConfig::recommended());
-    (config.epochs, config.learning_rate) = (40, 0.02);
+    (config.epochs, config.early_stopping) = (40, Some(EarlyStopping { patience: 4 }));
     let fitted = fit(&groups(20, 40, 30), config.clone()).await;
     let recalls: Vec<f64> = fitted.history.iter().map(|e| e.validation_recall_at_100.unwrap()).collect();
     let best = recalls.iter().position(|r| *r == recalls.iter().copied().fold(0.0, f64::max)).unwrap() + 1;
@@ -210,11 +220,13 @@ async fn the_artifact_holds_catalogue_and_purchases() {
     (config.epochs, config.split) = (2, SplitKind::Random);
     let rows = groups(20, 40, 25);
     let fitted = fit(&rows, config).await;
-    let (split, test) = (fitted.split.clone(), fitted.test.clone());
+    let (split, test) = (fitted.split.clone(), fitted.test.served().clone());
     let artifact = fitted.into_artifact("v1").unwrap();
     let (candidates, customers) = (&artifact.candidates, &artifact.customers);
     assert_eq!(candidates.len(), 40);
-    assert_eq!(candidates.vectors.dim(), (40, 64));
+    assert_eq!(candidates.vectors.dim(), (40, 256));
+    assert_eq!(customers.repeat.len(), customers.products.len());
+    assert!(customers.repeat.iter().any(|v| *v != 0.0));
     let seven = candidates.ids.iter().position(|id| id == "7").unwrap();
     assert_eq!(
         (candidates.names[seven].as_str(), candidates.categories[seven].as_str()),
