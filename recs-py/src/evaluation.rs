@@ -24,6 +24,8 @@ use serde_json::Value;
 ///     Share of the catalogue that is in at least one customer's 100.
 /// personalisation : float or None
 ///     1 - the mean overlap of two customers' 100; 0 when everybody gets the same.
+/// towers : EvaluationResult or None
+///     The two towers alone, when what is served adds a term for what customers buy again.
 /// popularity : EvaluationResult or None
 ///     What recommending the most bought products to everybody gives.
 ///
@@ -55,6 +57,7 @@ pub(crate) struct EvaluationResult {
     mrr: Option<f64>,
     coverage: Option<f64>,
     personalisation: Option<f64>,
+    towers: Option<Py<EvaluationResult>>,
     popularity: Option<Py<EvaluationResult>>,
 }
 
@@ -62,7 +65,11 @@ impl EvaluationResult {
     /// From the JSON of two evaluations.
     pub(crate) fn new(py: Python<'_>, split: &str, model: &Value, popularity: &Value) -> Result<Self> {
         let baseline = Py::new(py, Self::single(split, popularity))?;
-        Ok(Self { popularity: Some(baseline), ..Self::single(split, model) })
+        let (served, towers) = match model.get("with_repeat").filter(|served| served.is_object()) {
+            Some(served) => (served, Some(Py::new(py, Self::single(split, model))?)),
+            None => (model, None),
+        };
+        Ok(Self { towers, popularity: Some(baseline), ..Self::single(split, served) })
     }
 
     fn single(split: &str, value: &Value) -> Self {
@@ -79,6 +86,7 @@ impl EvaluationResult {
             mrr: number("mrr"),
             coverage: number("coverage"),
             personalisation: number("personalisation"),
+            towers: None,
             popularity: None,
         }
     }

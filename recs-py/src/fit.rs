@@ -149,6 +149,7 @@ fn name_by_time() -> String {
 }
 
 fn summary(test: &Evaluation, popularity: &Evaluation, split: SplitKind, epochs: usize) -> String {
+    let test = test.served();
     let share = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.4}"));
     format!(
         "fitted {epochs} epochs; {} split, {} test rows: Recall@100 {} (popularity {}), personalisation {}",

@@ -2,7 +2,7 @@
 
 mod softmax;
 
-pub use softmax::{Columns, Gemm, NO_COLUMN, Softmax, Targets};
+pub use softmax::{Columns, Gemm, NO_COLUMN, Softmax, SoftmaxGradients, Targets};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -73,6 +73,18 @@ pub struct Columns<'a> {
     pub longest: f32,
 }
 
+/// Where gradients go.
+#[derive(Debug)]
+pub struct SoftmaxGradients<'a> {
+    /// Of the queries, overwritten. `[n, dim]`
+    pub queries: ArrayViewMut2<'a, f32>,
+    /// Of the columns, added to. `[columns, dim]`
+    pub columns: ArrayViewMut2<'a, f32>,
+    /// The part of each row's gradient at its first target that is the row's alone: -1, or with accidental hits masked its
+    /// probability - 1. `[n]`
+    pub shares: &'a mut [f32],
+}
+
 /// The loss, with buffers for one thread.
 #[derive(Debug, Clone)]
 pub struct Softmax {
@@ -92,10 +104,7 @@ impl Softmax {
     /// there are many columns (8 rows at least).
     ///
     /// # Shapes
-    /// `queries` and `d_queries` `[n, dim]`, `targets` those of the n rows; `columns.embeddings` and `d_columns`
-    /// `[columns, dim]`. `d_queries` is overwritten, `d_columns` is added to. Everything is multiplied by `weight`. `shares`
-    /// `[n]` gets the part of each row's gradient at its first target that is the row's alone: -1, or with accidental hits
-    /// masked its probability - 1.
+    /// `queries` `[n, dim]`, `targets` those of the n rows; `columns.embeddings` `[columns, dim]`. Everything is multiplied by `weight`.
     ///
     /// # Panics
     /// When the shapes do not fit.
@@ -105,11 +114,10 @@ impl Softmax {
         targets: Targets<'_>,
         weight: f32,
         columns: Columns<'_>,
-        mut d_queries: ArrayViewMut2<'_, f32>,
-        mut d_columns: ArrayViewMut2<'_, f32>,
-        shares: &mut [f32],
+        gradients: SoftmaxGradients<'_>,
         gemm: &Gemm<'_>,
     ) -> f64 {
+        let SoftmaxGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
         let rows = (PANEL_BYTES / 4 / n.max(1)).clamp(8, PANEL_ROWS);
         // A row more than needed keeps rows from falling on the same lines of the cache.
@@ -295,7 +303,8 @@ mod tests {
                 let q = self.q.slice(s![from..to, ..]);
                 let targets =
                     Targets { offsets: &offsets, columns: &self.own, weights: &ones }.rows(from, to);
-                let shares = &mut shares[from..to];
+                let gradients =
+                    SoftmaxGradients { queries: part, columns: dc.view_mut(), shares: &mut shares[from..to] };
                 loss += softmax.forward_backward(
                     &q,
                     targets,
@@ -391,9 +400,7 @@ mod tests {
             targets,
             0.5,
             all,
-            dq.view_mut(),
-            dc.view_mut(),
-            &mut shares,
+            SoftmaxGradients { queries: dq.view_mut(), columns: dc.view_mut(), shares: &mut shares },
             &kernel::gemm,
         );
         assert!((loss - definition(&q, &c)).abs() < 1e-4);

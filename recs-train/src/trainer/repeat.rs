@@ -299,12 +299,11 @@ impl Curvature {
                 .unwrap_or(column);
             a.swap(column, pivot);
             b.swap(column, pivot);
-            for row in column + 1..N {
-                let factor = a[row][column] / a[column][column];
-                for k in column..N {
-                    a[row][k] -= factor * a[column][k];
-                }
-                b[row] -= factor * b[column];
+            let (top, known) = (a[column], b[column]);
+            for (row, right) in a.iter_mut().zip(&mut b).skip(column + 1) {
+                let factor = row[column] / top[column];
+                row.iter_mut().zip(&top).for_each(|(x, t)| *x -= factor * t);
+                *right -= factor * known;
             }
         }
         let mut x = [0.0; N];

@@ -65,27 +65,31 @@ fn settings(context: &Context, args: &TrainArgs) -> Result<TrainConfig> {
     Ok(TrainConfig::from_overrides(&settings)?)
 }
 
-/// Model and popularity side by side, for people.
+/// What is served, the towers alone and popularity side by side, for people.
 pub(super) fn table(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
-    report.line(format!("  {:<12} {:>9} {:>11}   ({} test rows)", "", "model", "popularity", model.rows));
+    let (towers, model) = (model, model.served());
+    let title = format!("  {:<12} {:>9} {:>13} {:>11}", "", "served", "towers alone", "popularity");
+    report.line(format!("{title}   ({} test rows)", model.rows));
     let rows = [
-        ("Recall@5", model.recall_at_5, popularity.recall_at_5),
-        ("Recall@10", model.recall_at_10, popularity.recall_at_10),
-        ("Recall@50", model.recall_at_50, popularity.recall_at_50),
-        ("Recall@100", model.recall_at_100, popularity.recall_at_100),
-        ("NDCG@100", model.ndcg_at_100, popularity.ndcg_at_100),
-        ("MRR", model.mrr, popularity.mrr),
-        ("coverage", model.coverage, popularity.coverage),
-        ("personalised", model.personalisation, popularity.personalisation),
+        ("Recall@5", model.recall_at_5, towers.recall_at_5, popularity.recall_at_5),
+        ("Recall@10", model.recall_at_10, towers.recall_at_10, popularity.recall_at_10),
+        ("Recall@50", model.recall_at_50, towers.recall_at_50, popularity.recall_at_50),
+        ("Recall@100", model.recall_at_100, towers.recall_at_100, popularity.recall_at_100),
+        ("NDCG@100", model.ndcg_at_100, towers.ndcg_at_100, popularity.ndcg_at_100),
+        ("MRR", model.mrr, towers.mrr, popularity.mrr),
+        ("coverage", model.coverage, towers.coverage, popularity.coverage),
+        ("personalised", model.personalisation, towers.personalisation, popularity.personalisation),
     ];
-    for (name, ours, theirs) in rows {
-        report.line(format!("  {name:<12} {:>9} {:>11}", percent(ours), percent(theirs)));
+    for (name, served, towers, theirs) in rows {
+        let (served, towers, theirs) = (percent(served), percent(towers), percent(theirs));
+        report.line(format!("  {name:<12} {served:>9} {towers:>13} {theirs:>11}"));
     }
 }
 
 /// The same for programs.
 pub(super) fn evaluation(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
-    report.set("recall_at_100", json!(model.recall_at_100));
+    report.set("recall_at_100", json!(model.served().recall_at_100));
+    report.set("towers_recall_at_100", json!(model.recall_at_100));
     report.set("popularity_recall_at_100", json!(popularity.recall_at_100));
     report.set("test", json!(model));
     report.set("popularity", json!(popularity));

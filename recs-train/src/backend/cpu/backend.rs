@@ -10,7 +10,7 @@ use crate::backend::{Backend, Batch, StepLoss};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
-use crate::loss::{Negatives, Reduction, Softmax, Targets};
+use crate::loss::{Negatives, Reduction, Softmax, SoftmaxGradients, Targets};
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 use rayon::ThreadPool;
@@ -242,9 +242,13 @@ impl CpuBackend {
             thread.d_columns.reshape_zero(n, dim);
             thread.shares.resize(q.nrows(), 0.0);
             let from = (i * run).min(rows);
-            let (targets, d_columns) = (targets.rows(from, from + q.nrows()), thread.d_columns.view_mut());
-            let shares = &mut thread.shares;
-            thread.softmax.forward_backward(&q, targets, weight, columns, d, d_columns, shares, &gemm)
+            let targets = targets.rows(from, from + q.nrows());
+            let gradients = SoftmaxGradients {
+                queries: d,
+                columns: thread.d_columns.view_mut(),
+                shares: &mut thread.shares,
+            };
+            thread.softmax.forward_backward(&q, targets, weight, columns, gradients, &gemm)
         });
         let (threads, run) = (&*threads, candidate.run());
         let mut nothing = vec![(); threads.len()];

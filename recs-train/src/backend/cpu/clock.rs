@@ -12,6 +12,8 @@ pub(crate) struct Clock(AtomicU64);
 
 impl Clock {
     /// [`kernel::gemm`].
+    // Views are passed by value as ndarray's own functions take them.
+    #[allow(clippy::needless_pass_by_value)]
     pub(crate) fn gemm(
         &self,
         alpha: f32,

@@ -33,11 +33,13 @@ impl MlflowRun {
         Ok(())
     }
 
-    /// Results on the test rows as metrics at the number of epochs: `test_recall_at_100`, …, and those of popularity as
-    /// `popularity_recall_at_100`, ….
+    /// Results on the test rows as metrics at the number of epochs: `test_recall_at_100`, … of what is served, and those of
+    /// the towers alone and of popularity as `towers_recall_at_100`, … and `popularity_recall_at_100`, ….
     pub fn log_fitted(&self, fitted: &Fitted) {
         let step = fitted.epochs as u64;
-        for (whose, evaluation) in [("test", &fitted.test), ("popularity", &fitted.popularity)] {
+        let all =
+            [("test", fitted.test.served()), ("towers", &fitted.test), ("popularity", &fitted.popularity)];
+        for (whose, evaluation) in all {
             for (name, value) in numbers(evaluation) {
                 self.log_metric(&format!("{whose}_{name}"), step, value);
             }
