@@ -131,15 +131,8 @@ fn load(
     context: &Context,
 ) -> Result<TrainData> {
     let (vocabulary, observer) = (Arc::clone(vocabulary), context.shared_observer());
-    let cores = context.parallelism();
-    let loading = TrainData::load(
-        &rows.shards,
-        schema,
-        vocabulary,
-        &LoadOptions::in_memory(cores),
-        observer,
-        &context.cancel,
-    );
+    let options = LoadOptions::in_memory(context.parallelism());
+    let loading = TrainData::load(&rows.shards, schema, vocabulary, &options, observer, &context.cancel);
     context.wait(loading).map_err(Error::from)
 }
 

@@ -44,7 +44,7 @@ fn lists_and_scores_are_those_by_hand() {
     let customers: Vec<String> =
         (0..CUSTOMERS).map(|c| format!("c{c}")).chain([FORGOTTEN.to_owned()]).collect();
     let requests: Vec<Request> =
-        customers.iter().map(|customer| Request { k: PRODUCTS, explain: true, ..ask(&customer) }).collect();
+        customers.iter().map(|customer| Request { k: PRODUCTS, explain: true, ..ask(customer) }).collect();
     let together = retriever.recommend_batch(&requests).unwrap();
     for ((customer, request), batched) in customers.iter().zip(&requests).zip(&together) {
         let expected = by_hand(&artifact, customer);

@@ -34,10 +34,9 @@ pub(crate) async fn run(data: &Path, ranks: Option<&Path>, training: &Training) 
         &cancel,
     )
     .await?;
-    let data = Arc::new(data);
-    let fitted = Trainer::new(data.clone(), model, vocabulary, config)?.fit(&Silent, &cancel)?;
+    let fitted = Trainer::new(Arc::new(data), model, vocabulary, config)?.fit(&Silent, &cancel)?;
     if let Some(file) = ranks {
-        write_ranks(&fitted, &data, file)?;
+        write_ranks(&fitted, file)?;
     }
     Ok(summary(&fitted))
 }
@@ -75,7 +74,7 @@ pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
     (value * unit).round() / unit
 }
 
-fn write_ranks(fitted: &Fitted, data: &TrainData, file: &Path) -> Result<(), Failure> {
+fn write_ranks(fitted: &Fitted, file: &Path) -> Result<(), Failure> {
     let pool = ThreadPoolBuilder::new().num_threads(fitted.config.threads).build()?;
     let [towers, with_repeat] = fitted.evaluator(&pool)?.ranks(&fitted.split.test, &CancelToken::new())?;
     let ranks = if with_repeat.is_empty() { towers } else { with_repeat };

@@ -44,6 +44,7 @@ fn model(version: &str) -> ModelArtifact {
         offsets: vec![0, 2, 2, 3],
         products: vec![0, 2, 1],
         counts: vec![3, 1, 2],
+        repeat: vec![0.0, -1.5, 2.25],
         last_day: vec![1, 2, -3],
         segment: vec!["x".into(), String::new(), "x".into()],
     };

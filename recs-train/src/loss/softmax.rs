@@ -305,16 +305,7 @@ mod tests {
                     Targets { offsets: &offsets, columns: &self.own, weights: &ones }.rows(from, to);
                 let gradients =
                     SoftmaxGradients { queries: part, columns: dc.view_mut(), shares: &mut shares[from..to] };
-                loss += softmax.forward_backward(
-                    &q,
-                    targets,
-                    weight,
-                    columns,
-                    part,
-                    dc.view_mut(),
-                    shares,
-                    &kernel::gemm,
-                );
+                loss += softmax.forward_backward(&q, targets, weight, columns, gradients, &kernel::gemm);
             }
             (loss, dq, dc)
         }
@@ -407,11 +398,13 @@ mod tests {
         assert!(dq.row(1).iter().all(|d| *d == 0.0), "a row without targets");
         for (row, d) in [(0, 1), (3, 2), (8, 0)] {
             let (mut up, mut down) = (q.clone(), q.clone());
-            (up[[row, d]] += 1e-3, down[[row, d]] -= 1e-3);
+            up[[row, d]] += 1e-3;
+            down[[row, d]] -= 1e-3;
             let numeric = (definition(&up, &c) - definition(&down, &c)) / 2e-3;
             assert!((numeric - f64::from(dq[[row, d]])).abs() < 2e-3, "{numeric} {}", dq[[row, d]]);
             let (mut up, mut down) = (c.clone(), c.clone());
-            (up[[row, d]] += 1e-3, down[[row, d]] -= 1e-3);
+            up[[row, d]] += 1e-3;
+            down[[row, d]] -= 1e-3;
             let numeric = (definition(&q, &up) - definition(&q, &down)) / 2e-3;
             assert!((numeric - f64::from(dc[[row, d]])).abs() < 2e-3, "{numeric} {}", dc[[row, d]]);
         }

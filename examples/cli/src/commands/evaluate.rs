@@ -4,9 +4,9 @@ use super::{Context, train};
 use crate::args::EvaluateArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
-use recs_train::TrainData;
 use recs_train::data::SplitKind;
 use recs_train::trainer::evaluate_artifact;
+use recs_train::{LoadOptions, TrainData};
 
 pub(super) async fn run(context: &Context, args: &EvaluateArgs) -> Result<Report> {
     let artifact = context.model(&args.model).await?;
