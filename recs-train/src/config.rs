@@ -126,9 +126,8 @@ impl TrainConfig {
 
     /// Two tables of 255 numbers a product: the customer's earlier purchases pooled by one, the products of the other, both
     /// scaled to length 1, a bias for each product; customers as examples with some days held out, a softmax over the whole
-    /// catalogue, AdamW with a linear fall, and a term for what customers buy again. Chosen on validation rows: see
-    /// `benches/README.md` for what each part gives. The softmax costs customers x products: beyond some 50,000 products
-    /// take `loss.negatives = "in_batch"`.
+    /// catalogue, AdamW with a linear fall, and a term for what customers buy again. Chosen on validation rows. The softmax
+    /// costs customers x products: beyond some 50,000 products take `loss.negatives = "in_batch"`.
     pub fn recommended() -> Self {
         let tower = TowerConfig { layers: Vec::new(), activation: Activation::Linear, l2_normalise: true };
         let adam = AdamConfig { epsilon: 1e-8, rows: Rows::All, ..AdamConfig::default() };
