@@ -6,6 +6,7 @@ random split: file order, first 95 % known, last 5 % test.   time split: the las
 Recall@K = share of test rows whose product is among the K recommended to that customer; seen products are
 NOT removed. Prints a JSON line per method and split; with --ranks also writes the rank of each test row's product
 in its customer's list of 100: little-endian i32 in file order, 2^31 - 1 for a product that is not in it.
+fit_s: training and making the lists of all customers of the test.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import implicit
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import threadpoolctl
 
 CUTS = (5, 10, 50, 100)
 LENGTH = 100
@@ -66,7 +68,9 @@ def fit_als(rows, factors, alpha):
     model = implicit.als.AlternatingLeastSquares(
         factors=factors, alpha=alpha, regularization=0.05, iterations=15, random_state=1
     )
-    model.fit(rows.counts, show_progress=False)
+    # Its own threads and those of BLAS would fight for the cores.
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        model.fit(rows.counts, show_progress=False)
     return model
 
 

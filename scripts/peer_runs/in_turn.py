@@ -20,6 +20,7 @@ def pairs(count, ours, peer):
     """Calls both `count` times with the number of the pair; who begins changes every time. Gives both sides' answers."""
     found = {ours: [], peer: []}
     for pair in range(count):
+        print(f"  pair {pair + 1} of {count}", file=sys.stderr, flush=True)
         for side in (ours, peer) if pair % 2 == 0 else (peer, ours):
             found[side].append(side(pair))
     return found[ours], found[peer]

@@ -15,8 +15,7 @@ class Method:
         self.name, self.runs, self.prefix = name, runs, prefix
         self.ranks = [read_ranks(file) for file in ranks]
         for run, found in zip(runs, self.ranks):
-            if len(found) != run["test_rows"]:
-                raise SystemExit(f"FAILED: {name} wrote {len(found)} ranks for {run['test_rows']} test rows")
+            check(name, run, f"{prefix}@100", found)
 
     def recalls(self, k):
         """One a seed."""
@@ -41,6 +40,15 @@ class Method:
 
     def seconds(self):
         return statistics.median(run["fit_s"] for run in self.runs)
+
+
+def check(name, run, key, ranks):
+    """The ranks are those that the program's own numbers are about."""
+    if len(ranks) != run["test_rows"]:
+        raise SystemExit(f"FAILED: {name} wrote {len(ranks)} ranks for {run['test_rows']} test rows")
+    recall = sum(rank < 100 for rank in ranks) / len(ranks)
+    if abs(recall - run[key]) > 1e-4:
+        raise SystemExit(f"FAILED: {name} says {key} {run[key]}, its ranks say {recall:.5f}")
 
 
 def read_ranks(file):

@@ -22,21 +22,22 @@ class Results:
         """A remark between the lines."""
         print(text, file=self.text, flush=True)
 
-    def line(self, what, unit, peer_name, ours, peer, ratio, spread):
+    def line(self, what, unit, peer_name, ours, peer, ratio, spread, in_table=True):
         """One comparison: a ratio above 1 means that ours is better, `spread` how far the single ratios go."""
         if self.as_json:
             line = {"what": what, "ours": ours, "peer": peer, "peer_name": peer_name, "unit": unit}
             line |= {"ratio": round(ratio, 4), "spread": [round(end, 4) for end in spread]}
             print(json.dumps(line), flush=True)
+        if in_table:
+            self.row(what, unit, peer_name, ours, peer, ratio, spread)
+
+    def row(self, what, unit, peer_name, ours, peer, ratio, spread):
         if not self.begun:
             self.begun = True
             heads = ("ours", "peer", "unit", "ratio", "spread")
             self.say(f"{'what':<52} {'{:>9} {:>9} {:<11} {:>6}  {:<14}'.format(*heads)} peer")
-        low, high = spread
-        self.say(
-            f"{what:<52} {show(ours):>9} {show(peer):>9} {unit:<11} {ratio:>6.2f}  {f'{low:.2f} to {high:.2f}':<14} "
-            f"{peer_name}"
-        )
+        numbers = f"{show(ours):>9} {show(peer):>9} {unit:<11} {ratio:>6.2f}"
+        self.say(f"{what:<52} {numbers}  {f'{spread[0]:.2f} to {spread[1]:.2f}':<14} {peer_name}")
 
     def pairs(self, what, unit, peer_name, ours, peer, more_is_better=True):
         """Medians of the pairs, and the median of their ratios."""

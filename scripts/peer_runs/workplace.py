@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 from . import in_turn
 
@@ -29,14 +30,18 @@ class Workplace:
         self.venvs = pathlib.Path(cache, "venv") if cache else self.target / "venv"
         self.results = results
         self.given_data = data.resolve() if data else None
+        self.work = None
         self.made_data = None
         self.binaries = {}
 
     def folder(self, name):
-        """An empty folder."""
-        folder = self.target / "peers" / name
+        """An empty folder, gone at the end of the run."""
+        if not self.work:
+            (self.target / "peers").mkdir(parents=True, exist_ok=True)
+            self.work = tempfile.TemporaryDirectory(dir=self.target / "peers")
+        folder = pathlib.Path(self.work.name, name)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir()
         return folder
 
     def python(self, name, packages):
@@ -53,13 +58,15 @@ class Workplace:
         return interpreter
 
     def binary(self, name):
-        """A binary of recs-benches, built in release."""
+        """A binary of recs-benches, built in release; a copy, so that what is built meanwhile changes nothing."""
         if name not in self.binaries:
             self.forget_other_clones()
             command = ["cargo", "build", "--release", "-q", "-p", "recs-benches", "--bin", name]
             environment = os.environ | {"CARGO_TARGET_DIR": str(self.target)}
             subprocess.run(command, cwd=ROOT, env=environment, check=True)
-            self.binaries[name] = self.target / "release" / name
+            built, copy = self.target / "release" / name, self.folder(f"bin-{name}") / name
+            shutil.copy2(built, copy)
+            self.binaries[name] = copy
         return self.binaries[name]
 
     def forget_other_clones(self):

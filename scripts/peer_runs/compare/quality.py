@@ -74,14 +74,15 @@ def tfrs(workplace, split, folder):
 
 
 def compare(results, split, ours, peers):
-    """A line for every peer and cut, and the paired difference to the best of them."""
+    """A line for every peer and cut (the table shows those of the largest), the paired difference to the best of them."""
     for k in recall.CUTS:
         for peer in peers:
             ratios = [value / peer.mean(k) for value in ours.recalls(k)]
             what, ratio = f"recall@{k}, {split} split", ours.mean(k) / peer.mean(k)
             spread = (min(ratios), max(ratios))
-            results.line(what, "recall", peer.name, ours.mean(k), peer.mean(k), ratio, spread)
+            means = ours.mean(k), peer.mean(k)
+            results.line(what, "recall", peer.name, *means, ratio, spread, in_table=k == max(recall.CUTS))
         if ours.ranks:
             best = max(peers, key=lambda peer: peer.mean(k))
             mean, error = recall.difference(ours, best, k)
-            results.say(f"  {ours.name}: {mean:+.4f} ± {error:.4f} against the best, {best.name}")
+            results.say(f"  {ours.name}: {mean:+.4f} ± {error:.4f} recall@{k} against the best, {best.name}")

@@ -9,8 +9,6 @@
 --quick leaves out the parity after 30 epochs (5 minutes a run for the peer) and runs the job once, for 2 epochs.
 """
 
-import shutil
-
 from .. import in_turn, parity
 from ..workplace import PEERS
 
@@ -91,10 +89,9 @@ def job(workplace, results, options, sides):
     rate = lambda answers: [answer["examples_per_s"] for answer, _ in answers]
     results.pairs(what, "s", PEER, wall(ours), wall(peer), more_is_better=False)
     results.pairs(f"{what}: steps alone", "examples/s", PEER, rate(ours), rate(peer))
-    for side, answers in (("ours", ours), ("peer", peer)):
-        phases = {key: value for key, value in answers[-1][0].items() if key.endswith("_s")}
+    for side, (answer, _) in (("ours", ours[-1]), ("peer", peer[-1])):
+        phases = {key: value for key, value in answer.items() if key.endswith("_s") and "_per_" not in key}
         results.say(f"  {side}, last run: " + ", ".join(f"{key} {value}" for key, value in phases.items()))
-    shutil.rmtree(shards)
 
 
 PARTS = {"speed": speed, "parity": parity_of_recall, "job": job}
