@@ -20,6 +20,24 @@ pub struct Store {
     url: Arc<str>,
 }
 
+/// How often a file is tried again whose folder went away while it was made.
+const FOLDER_RACES: usize = 16;
+
+/// A local folder goes with its last file. Who creates a file in it at that moment is told that the folder exists, or that
+/// it does not.
+fn lost_its_folder(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind::{AlreadyExists, NotFound};
+    let object_store::Error::Generic { source, .. } = error else { return false };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+    while let Some(e) = cause {
+        if let Some(io) = e.downcast_ref::<std::io::Error>() {
+            return matches!(io.kind(), AlreadyExists | NotFound);
+        }
+        cause = e.source();
+    }
+    false
+}
+
 impl Store {
     /// Wraps a store that the host built. `url` is shown in errors and must hold no secret.
     pub fn new(inner: Arc<dyn ObjectStore>, url: &str) -> Self {
@@ -118,12 +136,14 @@ impl Store {
     /// # Errors
     /// [`Error::AlreadyExists`] for everybody else, [`Error::Store`].
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Digest> {
-        let digest = Digest::of(&bytes);
-        self.inner
-            .put_opts(&self.path(path)?, bytes.into(), PutMode::Create.into())
-            .await
-            .map_err(|e| Error::store(self.show(path), e))?;
-        Ok(digest)
+        let (digest, to) = (Digest::of(&bytes), self.path(path)?);
+        let mut tries = 0;
+        loop {
+            match self.inner.put_opts(&to, bytes.clone().into(), PutMode::Create.into()).await {
+                Err(e) if tries < FOLDER_RACES && lost_its_folder(&e) => tries += 1,
+                done => return done.map(|_| digest).map_err(|e| Error::store(self.show(path), e)),
+            }
+        }
     }
 
     /// Streams an object out of a blocking thread: `write` fills it, nothing is visible before `write` succeeded and

@@ -43,10 +43,10 @@ mod tests {
     fn every_setting_has_its_name_and_its_shortest_number() {
         let params = flatten(&TrainConfig::recommended()).unwrap();
         let of = |name: &str| params.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-        assert_eq!(of("learning_rate"), Some("0.002"));
+        assert_eq!(of("learning_rate"), Some("0.01"));
         assert_eq!(of("preset"), Some("recommended"));
-        assert_eq!(of("query.layers"), Some("[128,64]"));
-        assert_eq!(of("early_stopping.patience"), Some("4"));
+        assert_eq!(of("query.layers"), Some("[]"));
+        assert_eq!(of("repeat.products"), Some("200"));
         assert_eq!(of("refit"), Some("true"));
         assert!(of("loss.temperature").is_some());
         let reference = flatten(&TrainConfig::reference()).unwrap();
