@@ -61,7 +61,7 @@ def test_purchases_can_be_left_out(model: recs.TwoTower, log: dict[str, list[Any
 
 def test_unknown_customers_are_answered_and_say_so(model: recs.TwoTower) -> None:
     answer = model.recommend(["nobody", "nobody"], k=3, city=["city1", "nowhere"])
-    assert answer["reason"] == ["features_only"] * 3 + ["popularity"] * 3
+    assert answer["reason"] == ["segment"] * 3 + ["popularity"] * 3
     assert model.recommend([], k=3) == {name: [] for name in COLUMNS}
 
 
@@ -231,7 +231,7 @@ def test_settings_are_checked_and_shown(model: recs.TwoTower, dataset: recs.Data
         model.evaluate(dataset, "day")  # type: ignore[arg-type]
     model = recs.TwoTower(epochs=3, loss={"temperature": 0.05}, seed=np.int64(5))
     assert model.get_params()["loss"] == {"temperature": 0.05}
-    assert model.get_params()["batch"] == 2048
+    assert model.get_params()["batch"] == 256
     assert model.set_params(epochs=4) is model
     assert model.get_params()["epochs"] == 4
     given = model.get_params()
