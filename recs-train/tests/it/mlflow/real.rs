@@ -82,7 +82,7 @@ fn everything_of_a_training_can_be_read_back() {
     let of = |name: &str| params.get(name).map(String::as_str);
     assert_eq!(
         (of("epochs"), of("learning_rate"), of("query.layers")),
-        (Some("3"), Some("0.002"), Some("[128,64]"))
+        (Some("3"), Some("0.01"), Some("[]"))
     );
     assert_eq!(of("long").map(str::len), Some(6000));
     assert!(params.len() > 25 && train.epochs == 3);
