@@ -11,18 +11,24 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 const LOWEST: f32 = -87.336_54;
 const HIGHEST: f32 = 88.722_83;
 
+/// (e^r - 1 - r) / r^2 for |r| up to ln 2 / 2.
+#[inline(always)]
+fn series(r: f32) -> f32 {
+    let mut p = 1.987_569_1e-4f32;
+    p = p.mul_add(r, 1.398_199_9e-3);
+    p = p.mul_add(r, 8.333_452e-3);
+    p = p.mul_add(r, 4.166_579_6e-2);
+    p = p.mul_add(r, 1.666_666_6e-1);
+    p.mul_add(r, 0.5)
+}
+
 /// e^x. NaN stays NaN; results below the smallest normal number are 0.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(LOWEST, HIGHEST);
     let n = (clamped * LOG2_E).round_ties_even();
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
-    let mut p = 1.987_569_1e-4f32;
-    p = p.mul_add(r, 1.398_199_9e-3);
-    p = p.mul_add(r, 8.333_452e-3);
-    p = p.mul_add(r, 4.166_579_6e-2);
-    p = p.mul_add(r, 1.666_666_6e-1);
-    p = p.mul_add(r, 0.5);
+    let p = series(r);
     let poly = (p * r).mul_add(r, r) + 1.0;
     // 2^n in two steps, since n may be 128.
     let half = (n as i32) / 2;
@@ -52,13 +58,7 @@ fn exp_of_term(x: f32) -> f32 {
     let shifted = x.mul_add(LOG2_E, ROUNDING);
     let n = shifted - ROUNDING;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
-    let mut p = 1.987_569_1e-4f32;
-    p = p.mul_add(r, 1.398_199_9e-3);
-    p = p.mul_add(r, 8.333_452e-3);
-    p = p.mul_add(r, 4.166_579_6e-2);
-    p = p.mul_add(r, 1.666_666_6e-1);
-    p = p.mul_add(r, 0.5);
-    p = p.mul_add(r, 1.0).mul_add(r, 1.0);
+    let p = series(r).mul_add(r, 1.0).mul_add(r, 1.0);
     // p * 2^n: n is added to the exponent.
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }

@@ -1,5 +1,6 @@
 //! Training, validation and test rows.
 
+use super::purchases::DAY_SECONDS;
 use super::{NO_PRODUCT, TrainData};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,6 @@ pub struct Split {
     /// To report on, once.
     pub test: Vec<u32>,
 }
-
-const DAY_SECONDS: i64 = 86_400;
 
 impl Split {
     /// Splits the rows; rows of unknown products are left out of training and validation, and stay in the test.

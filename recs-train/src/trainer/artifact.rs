@@ -24,7 +24,7 @@ impl Fitted {
     /// [`Error::Core`] when weights and model do not fit, [`Error::Threads`].
     pub fn into_artifact(self, version: &str) -> Result<ModelArtifact> {
         let schema = &self.model.schema;
-        let trained_on = if self.chose_only { self.split.train.clone() } else { self.split.before_test() };
+        let trained_on = self.trained_on();
         let pool = pool(self.config.threads)?;
         let purchases = Arc::new(Purchases::new(&self.data, &trained_on));
         let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, &pool)?;

@@ -262,20 +262,27 @@ impl<'a> Evaluator<'a> {
         cancel: &CancelToken,
         each: impl Fn(usize, &[f32]) -> T + Sync,
     ) -> Result<Vec<T>> {
-        let block = |(block, rows): (usize, &[u32])| {
+        self.by_blocks(rows, SCORE_BLOCK, |first, rows| {
             cancel.check()?;
             let queries = self.queries(rows)?;
             let mut scores = Array2::zeros((rows.len(), self.catalogue.nrows()));
             let candidates = self.catalogue.t();
             gemm(self.inverse_temperature, queries.view(), candidates, 0.0, scores.view_mut());
             let rows = scores.rows().into_iter().enumerate();
-            Ok(rows
-                .map(|(i, row)| each(block * SCORE_BLOCK + i, row.as_slice().unwrap_or_default()))
-                .collect())
-        };
-        let parts: Vec<Vec<T>> = self
-            .pool
-            .install(|| rows.par_chunks(SCORE_BLOCK).enumerate().map(block).collect::<Result<_>>())?;
+            Ok(rows.map(|(i, row)| each(first + i, row.as_slice().unwrap_or_default())).collect())
+        })
+    }
+
+    /// What `each(first, rows)` makes of blocks of `size` rows, on the pool, put together in the order of the rows.
+    fn by_blocks<T: Send>(
+        &self,
+        rows: &[u32],
+        size: usize,
+        each: impl Fn(usize, &[u32]) -> Result<Vec<T>> + Sync,
+    ) -> Result<Vec<T>> {
+        let blocks = rows.par_chunks(size).enumerate();
+        let parts: Vec<Vec<T>> =
+            self.pool.install(|| blocks.map(|(i, rows)| each(i * size, rows)).collect::<Result<_>>())?;
         Ok(parts.into_iter().flatten().collect())
     }
 
@@ -285,7 +292,7 @@ impl<'a> Evaluator<'a> {
         rows: &[u32],
         each: impl Fn(usize, &dyn Fn(u32) -> f32) -> T + Sync,
     ) -> Result<Vec<T>> {
-        let block = |(block, rows): (usize, &[u32])| {
+        self.by_blocks(rows, QUERY_BLOCK, |first, rows| {
             let mut columns = self.data.query_columns(rows);
             if let (true, Known::Rows(purchases)) = (self.has_history, &self.known) {
                 for &row in rows {
@@ -296,14 +303,10 @@ impl<'a> Evaluator<'a> {
             let queries = self.query.embed(&columns)?;
             let of = |(i, query): (usize, ndarray::ArrayView1<'_, f32>)| {
                 let query = query.to_slice().unwrap_or_default();
-                each(block * QUERY_BLOCK + i, &|product| self.score_of(query, product))
+                each(first + i, &|product| self.score_of(query, product))
             };
             Ok(queries.rows().into_iter().enumerate().map(of).collect())
-        };
-        let parts: Vec<Vec<T>> = self
-            .pool
-            .install(|| rows.par_chunks(QUERY_BLOCK).enumerate().map(block).collect::<Result<_>>())?;
-        Ok(parts.into_iter().flatten().collect())
+        })
     }
 
     fn score_of(&self, query: &[f32], product: u32) -> f32 {

@@ -96,7 +96,6 @@ impl Trainer {
         let known = split.before_test();
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
-        let rates = |epochs| Rates::Fixed(vec![self.config.learning_rate; epochs]);
         let (first, second, coefficients) = if chooses {
             let sample = spread(&split.validation, self.config.validation_rows);
             let first = job.run(&split.train, &Rates::Validated(&sample))?;
@@ -105,7 +104,8 @@ impl Trainer {
             let second = if self.config.refit { Some(job.run(&known, &Rates::Fixed(rates))?) } else { None };
             (first, second, coefficients)
         } else {
-            (job.run(&known, &rates(self.config.epochs))?, None, None)
+            let rates = vec![self.config.learning_rate; self.config.epochs];
+            (job.run(&known, &Rates::Fixed(rates))?, None, None)
         };
         let chose_only = chooses && second.is_none();
         let trained_on = if chose_only { &split.train } else { &known };
@@ -212,10 +212,15 @@ impl Fitted {
     /// # Errors
     /// [`Error::Core`] when weights and model do not fit.
     pub fn evaluator<'a>(&'a self, pool: &'a ThreadPool) -> Result<Evaluator<'a>> {
-        let trained_on = if self.chose_only { self.split.train.clone() } else { self.split.before_test() };
+        let trained_on = self.trained_on();
         let purchases = purchases_of(&self.data, &self.model, &self.config, &trained_on);
         let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, pool)?;
         Ok(towers.with_repeat(self.repeat.clone()))
+    }
+
+    /// The rows that the weights were trained on.
+    pub(super) fn trained_on(&self) -> Vec<u32> {
+        if self.chose_only { self.split.train.clone() } else { self.split.before_test() }
     }
 
     /// Median of rows a second over the epochs of all runs, the first epoch left out when there are others.

@@ -43,13 +43,16 @@ pub(super) fn start_biases(
     let logs: Vec<f32> = popularity.counts.iter().map(|&n| (n as f32).ln_1p()).collect();
     let mean = logs.iter().sum::<f32>() / logs.len().max(1) as f32;
     table.fill(0.0);
-    let columns = data.catalogue_columns();
-    let ids = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
-    for (ids, log) in ids.zip(logs) {
-        if let Some(id) = ids.last() {
-            table[[*id as usize, 0]] = log - mean;
-        }
+    for (id, log) in bias_ids(data).into_iter().zip(logs) {
+        table[[id, 0]] = log - mean;
     }
+}
+
+/// Row of the bias table of each product of the catalogue: a bias is the last encoding, its id a row's last.
+fn bias_ids(data: &TrainData) -> Vec<usize> {
+    let columns = data.catalogue_columns();
+    let rows = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
+    rows.filter_map(|ids| ids.last()).map(|&id| id as usize).collect()
 }
 
 /// Takes the mean off the biases of a catalogue: no ranking sees it.
@@ -58,9 +61,7 @@ pub(super) fn centre_biases(model: &ModelConfig, data: &TrainData, weights: &mut
         return;
     }
     let Some(table) = Arc::make_mut(&mut weights.candidate).embeddings.last_mut() else { return };
-    let columns = data.catalogue_columns();
-    let ids = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
-    let ids: BTreeSet<usize> = ids.filter_map(|ids| ids.last()).map(|&id| id as usize).collect();
+    let ids: BTreeSet<usize> = bias_ids(data).into_iter().collect();
     let mean = ids.iter().map(|&id| table[[id, 0]]).sum::<f32>() / ids.len().max(1) as f32;
     ids.iter().for_each(|&id| table[[id, 0]] -= mean);
 }
