@@ -8,6 +8,7 @@ use super::decay::Missed;
 use super::{Optimiser, Step};
 use crate::error::{Error, Result};
 use pulp::Arch;
+use recs_core::kernel::prefetch;
 use serde::{Deserialize, Serialize};
 
 /// Which rows of a table a step changes.
@@ -22,6 +23,9 @@ pub enum Rows {
     #[default]
     Seen,
 }
+
+/// Rows between the one that is worked on and the one that memory is asked for.
+const AHEAD: usize = 8;
 
 /// Adam's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,6 +87,17 @@ impl Adam {
         (f64::from(learning_rate) * power(config.beta_2).sqrt() / power(config.beta_1)) as f32
     }
 
+    /// Asks for the numbers of a row that will soon be moved.
+    #[inline(always)]
+    fn ask_for(&self, weights: &[f32], row: Option<&u32>) {
+        if let Some(&row) = row {
+            let range = row as usize * self.dim..(row as usize + 1) * self.dim;
+            for values in [weights, &self.m, &self.v] {
+                prefetch(&values[range.clone()]);
+            }
+        }
+    }
+
     fn catch_up_row(&mut self, weights: &mut [f32], row: usize, step: &Step) {
         let to = step.done;
         let last = self.last[row];
@@ -118,7 +133,8 @@ impl Adam {
 impl Optimiser for Adam {
     fn catch_up(&mut self, weights: &mut [f32], rows: &[u32], step: &Step) {
         if !self.last.is_empty() {
-            for &row in rows {
+            for (i, &row) in rows.iter().enumerate() {
+                self.ask_for(weights, rows.get(i + AHEAD));
                 self.catch_up_row(weights, row as usize, step);
             }
         }
@@ -133,15 +149,21 @@ impl Optimiser for Adam {
     fn update(&mut self, weights: &mut [f32], rows: &[u32], gradient: &[f32], factor: f32, step: &Step) {
         let rate = Self::rate(&self.config, step.learning_rate, u64::from(step.t));
         let kept = 1.0 - step.learning_rate * self.config.weight_decay;
-        for (&row, g) in rows.iter().zip(gradient.chunks_exact(self.dim.max(1))) {
-            let range = row as usize * self.dim..(row as usize + 1) * self.dim;
-            let (w, m, v) = (&mut weights[range.clone()], &mut self.m[range.clone()], &mut self.v[range]);
-            let config = self.config;
-            Arch::new().dispatch(|| move_row(w, m, v, g, factor, config, [rate, kept]));
-            if let Some(last) = self.last.get_mut(row as usize) {
-                *last = step.t;
-            }
-        }
+        let (config, dim) = (self.config, self.dim);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for (i, (&row, g)) in rows.iter().zip(gradient.chunks_exact(dim.max(1))).enumerate() {
+                    self.ask_for(weights, rows.get(i + AHEAD));
+                    let range = row as usize * dim..(row as usize + 1) * dim;
+                    let (w, m) = (&mut weights[range.clone()], &mut self.m[range.clone()]);
+                    move_row(w, m, &mut self.v[range], g, factor, config, [rate, kept]);
+                    if let Some(last) = self.last.get_mut(row as usize) {
+                        *last = step.t;
+                    }
+                }
+            },
+        );
     }
 
     fn state(&mut self) -> (Vec<&mut [f32]>, &mut [u32]) {

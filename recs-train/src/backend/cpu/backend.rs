@@ -3,7 +3,7 @@
 use super::batch::Candidates;
 use super::clock::Clock;
 use super::gradients::Gradients;
-use super::matrix::{Matrix, add, add_scaled};
+use super::matrix::Matrix;
 use super::tower_step::{Rows, TowerStep};
 use super::update::{Factors, Update};
 use crate::backend::{Backend, Batch, StepLoss};
@@ -14,6 +14,7 @@ use crate::loss::{Negatives, Reduction, Softmax, SoftmaxGradients, Targets};
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2, Zip};
 use rayon::ThreadPool;
+use recs_core::kernel::{add, add_scaled};
 use recs_core::model::{ModelConfig, TowerModel, Weights};
 use recs_core::schema::Tower;
 use std::sync::Arc;
@@ -198,7 +199,6 @@ impl CpuBackend {
 
     fn forward(&mut self, batch: Batch<'_>) {
         let Self { data, config, weights, update, log_q, query, candidate, candidates, clock, .. } = self;
-        candidates.fill(data, batch, &config.loss, log_q);
         let (data, clock) = (&**data, &*clock);
         let steps = [&update.embeddings, &update.dense];
         let (query_states, candidate_states) =
@@ -210,17 +210,21 @@ impl CpuBackend {
             batch: batch.rows,
             histories: batch.histories,
         };
-        let products = Rows {
-            ids: &data.candidates.ids,
-            numbers: &data.candidates.numbers,
-            batch: &candidates.distinct.ids,
-            histories: None,
-        };
+        let dim = self.model.embedding_dim();
         rayon::join(
             || query.forward(q, query_states, steps, queries, clock),
-            || candidate.forward(c, candidate_states, steps, products, clock),
+            || {
+                candidates.fill(data, batch, &config.loss, log_q);
+                let products = Rows {
+                    ids: &data.candidates.ids,
+                    numbers: &data.candidates.numbers,
+                    batch: &candidates.distinct.ids,
+                    histories: None,
+                };
+                candidate.forward(c, candidate_states, steps, products, clock);
+                candidates.embed(candidate, dim);
+            },
         );
-        candidates.embed(candidate, self.model.embedding_dim());
     }
 
     /// Loss, and the gradients of the embeddings in the towers' chunks.
@@ -239,7 +243,7 @@ impl CpuBackend {
         let (n, dim) = columns.embeddings.dim();
         let gemm = |alpha, a: View<'_>, b: View<'_>, beta, c: ViewMut<'_>| clock.gemm(alpha, a, b, beta, c);
         let losses = query.each_chunk(threads, |i, thread, q, d| {
-            thread.d_columns.reshape_zero(n, dim);
+            thread.d_columns.reshape(n, dim);
             thread.shares.resize(q.nrows(), 0.0);
             let from = (i * run).min(rows);
             let targets = targets.rows(from, from + q.nrows());
@@ -284,8 +288,11 @@ impl CpuBackend {
             d.copy_from_slice(common.row(slots[i] as usize));
             add_scaled(d, factor, q);
         };
-        candidate.backward_with_members(&weights.candidate, slots, member, clock);
-        query.backward(&weights.query, true, clock);
+        candidate.set_members(slots.len(), member);
+        rayon::join(
+            || query.backward(&weights.query, true, clock),
+            || candidate.backward_with_members(&weights.candidate, slots, clock),
+        );
     }
 
     /// Adds the L1 penalty's gradient on the first kernels and gives its value.

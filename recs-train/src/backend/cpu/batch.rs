@@ -1,12 +1,19 @@
 //! The candidates of a batch, each once, as the loss reads them.
 
 use super::distinct::Distinct;
-use super::matrix::{Matrix, add_scaled};
+use super::matrix::Matrix;
 use super::tower_step::TowerStep;
 use crate::backend::Batch;
 use crate::data::TrainData;
 use crate::loss::{Columns, LossConfig, NO_COLUMN, Negatives};
-use recs_core::kernel::dot;
+use pulp::Arch;
+use rayon::prelude::*;
+use recs_core::kernel::{add_scaled, dot};
+
+/// Embeddings that a thread copies at a time.
+const EMBED_RUN: usize = 256;
+/// Lines of the transposed embeddings that a thread writes at a time: a line of the cache is read for them.
+const TRANSPOSED_BAND: usize = 16;
 
 /// Distinct candidates of a batch. Rooms are kept from step to step.
 #[derive(Debug, Default)]
@@ -18,6 +25,7 @@ pub(super) struct Candidates {
     bias: Vec<f32>,
     same_product: Vec<u32>,
     embeddings: Matrix,
+    transposed: Matrix,
     longest: f32,
 }
 
@@ -90,18 +98,32 @@ impl Candidates {
     pub(super) fn embed(&mut self, tower: &TowerStep, dim: usize) {
         let n = self.distinct.ids.len();
         self.embeddings.reshape(n, dim);
-        let mut longest = 0.0f32;
-        for i in 0..n {
-            let embedding = tower.embedding(i);
-            longest = longest.max(dot(embedding, embedding));
-            self.embeddings.row_mut(i).copy_from_slice(embedding);
-        }
-        self.longest = longest.sqrt();
+        let runs = self.embeddings.as_mut_slice().par_chunks_mut(EMBED_RUN * dim).enumerate();
+        let longest = runs.map(|(run, rows)| {
+            let mut longest = 0.0f32;
+            for (i, row) in rows.chunks_exact_mut(dim).enumerate() {
+                let embedding = tower.embedding(run * EMBED_RUN + i);
+                longest = longest.max(dot(embedding, embedding));
+                row.copy_from_slice(embedding);
+            }
+            longest
+        });
+        self.longest = longest.reduce(|| 0.0, f32::max).sqrt();
+        self.transposed.reshape(dim, n);
+        let from = &self.embeddings;
+        let bands = self.transposed.as_mut_slice().par_chunks_mut(TRANSPOSED_BAND * n.max(1)).enumerate();
+        bands.for_each(|(band, lines)| {
+            for i in 0..n {
+                let numbers = &from.row(i)[band * TRANSPOSED_BAND..];
+                lines.chunks_exact_mut(n).zip(numbers).for_each(|(line, number)| line[i] = *number);
+            }
+        });
     }
 
     pub(super) fn columns(&self) -> Columns<'_> {
         Columns {
             embeddings: self.embeddings.view(),
+            transposed: self.transposed.view(),
             copies: &self.copies,
             bias: &self.bias,
             same_product: &self.same_product,
@@ -118,13 +140,18 @@ impl Candidates {
     ) {
         let (n, dim) = self.embeddings.view().dim();
         into.reshape(n, dim);
-        (0..n).for_each(|i| into.row_mut(i).copy_from_slice(d(i)));
-        for (i, &slot) in self.distinct.slots.iter().enumerate() {
-            let (q, factor) = share(i);
-            add_scaled(into.row_mut(slot as usize), -factor, q);
-        }
-        for (i, copies) in self.copies.iter().enumerate() {
-            into.row_mut(i).iter_mut().for_each(|x| *x /= copies);
-        }
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                (0..n).for_each(|i| into.row_mut(i).copy_from_slice(d(i)));
+                for (i, &slot) in self.distinct.slots.iter().enumerate() {
+                    let (q, factor) = share(i);
+                    add_scaled(into.row_mut(slot as usize), -factor, q);
+                }
+                for (i, copies) in self.copies.iter().enumerate() {
+                    into.row_mut(i).iter_mut().for_each(|x| *x /= copies);
+                }
+            },
+        );
     }
 }

@@ -2,10 +2,11 @@
 
 use super::clock::Clock;
 use super::folded::Folded;
-use super::matrix::Matrix;
+use super::matrix::{self, Matrix};
 use super::part::TablePart;
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
+use recs_core::kernel::add;
 use recs_core::model::{Activation, Dense, TowerConfig, activate, l2_normalise};
 
 /// Activations and gradients of a run of rows. Rooms are kept from step to step.
@@ -94,7 +95,7 @@ impl Chunk {
         self.outputs.resize_with(folded.layers.len().max(1), Matrix::default);
         let bias = folded.layers.first().map(|layer| layer.bias.as_slice().unwrap_or_default());
         let x = &mut self.outputs[0];
-        x.reshape_zero(rows.len(), bias.map_or(width, <[f32]>::len));
+        x.reshape(rows.len(), bias.map_or(width, <[f32]>::len));
         Arch::new().dispatch(
             #[inline(always)]
             || {
@@ -105,7 +106,10 @@ impl Chunk {
                             x.copy_from_slice(bias);
                             parts.iter().for_each(|part| part.add_to(first + i, x));
                         }
-                        None => parts.iter().for_each(|part| part.add_to(first + i, &mut x[part.range()])),
+                        None => {
+                            x.fill(0.0);
+                            parts.iter().for_each(|part| part.add_to(first + i, &mut x[part.range()]));
+                        }
                     }
                 }
             },
@@ -204,16 +208,14 @@ impl Chunk {
             if !d_dense[i].kernel.is_empty() {
                 clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, d_dense[i].kernel.view_mut());
             }
-            d_dense[i].bias.assign(&d.view().sum_axis(Axis(0)));
+            sum_rows(d, d_dense[i].bias.as_slice_mut().unwrap_or_default());
             if i > 0 {
                 carry(config.activation, layer, d, below, clock, |row| outputs[i - 1].row(row));
                 std::mem::swap(d, below);
             }
         }
         if with_gram {
-            let out = d.view().ncols();
-            gram.reshape(out, out);
-            clock.gemm(1.0, d.view().reversed_axes(), d.view(), 0.0, gram.view_mut());
+            matrix::gram(d, gram, clock);
         }
     }
 
@@ -242,6 +244,14 @@ impl Chunk {
     pub(super) fn inverse_norm(&self, row: usize) -> f32 {
         self.inverse_norms[row]
     }
+}
+
+fn sum_rows(x: &Matrix, into: &mut [f32]) {
+    into.fill(0.0);
+    Arch::new().dispatch(
+        #[inline(always)]
+        || (0..x.rows()).for_each(|i| add(into, x.row(i))),
+    );
 }
 
 /// y = x / |x|: dx = (dy - y (y . dy)) / |x|. `of` gives y and 1 / |x|.

@@ -1,6 +1,7 @@
 //! Row-major numbers whose room is kept from step to step.
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use super::clock::Clock;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 /// A matrix that changes its shape without giving memory back.
 #[derive(Debug, Clone, Default)]
@@ -17,12 +18,6 @@ impl Matrix {
         if self.numbers.len() < rows * cols {
             self.numbers.resize(rows * cols, 0.0);
         }
-    }
-
-    /// Takes another shape, all zero.
-    pub(super) fn reshape_zero(&mut self, rows: usize, cols: usize) {
-        self.reshape(rows, cols);
-        self.as_mut_slice().fill(0.0);
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -55,14 +50,21 @@ impl Matrix {
     }
 }
 
-/// Adds `x` to `y`, number by number.
-#[inline(always)]
-pub(super) fn add(y: &mut [f32], x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
-}
+/// Rows of a block of [`gram`].
+const GRAM_BLOCK: usize = 32;
 
-/// Adds `factor * x` to `y`, number by number.
-#[inline(always)]
-pub(super) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
+/// `x^T x` of `x` `[rows, n]`: the blocks on and above the diagonal are computed, the others are copies.
+pub(super) fn gram(x: &Matrix, into: &mut Matrix, clock: &Clock) {
+    let n = x.cols;
+    into.reshape(n, n);
+    for from in (0..n).step_by(GRAM_BLOCK) {
+        let to = (from + GRAM_BLOCK).min(n);
+        let (left, right) = (x.view().slice_move(s![.., from..to]), x.view().slice_move(s![.., from..]));
+        clock.gemm(1.0, left.reversed_axes(), right, 0.0, into.view_mut().slice_move(s![from..to, from..]));
+        for i in to..n {
+            for j in from..to {
+                into.numbers[i * n + j] = into.numbers[j * n + i];
+            }
+        }
+    }
 }

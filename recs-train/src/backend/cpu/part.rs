@@ -8,17 +8,18 @@
 
 use super::clock::Clock;
 use super::distinct::Distinct;
-use super::matrix::{Matrix, add, add_scaled};
+use super::matrix::Matrix;
 use crate::optim::{Optimiser, Step};
 use ndarray::{Array2, ArrayView2, s};
 use pulp::Arch;
+use recs_core::kernel::{add, add_scaled};
 use recs_core::model::Histories;
 
 /// What a batch reads: of one column of ids, or of its histories.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lookup<'a> {
-    /// Column `at` of `[rows, width]` ids, at the rows of the batch.
-    Ids { ids: &'a [u32], width: usize, at: usize, batch: &'a [u32] },
+    /// An id for each member of the batch.
+    Ids(&'a [u32]),
     /// Those of the batch, row by row.
     Histories(&'a Histories),
 }
@@ -104,9 +105,7 @@ impl TablePart {
         clock: &Clock,
     ) {
         match lookup {
-            Lookup::Ids { ids, width, at, batch } => {
-                self.distinct.fill(batch.iter().map(|&row| ids[row as usize * width + at]));
-            }
+            Lookup::Ids(ids) => self.distinct.fill(ids.iter().copied()),
             Lookup::Histories(histories) => {
                 self.distinct.fill(histories.ids.iter().copied());
                 self.offsets.clone_from(&histories.offsets);
@@ -145,7 +144,7 @@ impl TablePart {
         let n = self.distinct.ids.len();
         self.unsummed_squares = 0.0;
         let Some(kernel) = kernel else {
-            self.gradient.reshape_zero(n, self.dim);
+            self.gradient.reshape(n, self.dim);
             let range = self.range();
             let (gradient, slots) = (&mut self.gradient, &self.distinct.slots);
             sum_by_slot(
@@ -158,7 +157,7 @@ impl TablePart {
             return;
         };
         let out = kernel.ncols();
-        self.sums.reshape_zero(n, out);
+        self.sums.reshape(n, out);
         let histories = self.column.is_none().then_some((&self.offsets, &self.weights));
         sum_by_slot(&mut self.sums, &self.distinct.slots, histories, delta);
         let kernel = kernel.slice(s![self.range(), ..]);
@@ -175,24 +174,39 @@ impl TablePart {
     }
 }
 
-/// Adds each member's gradient to the rows that it has.
+/// Sums of the members' gradients, for each row those of the members that have it. Rows have their numbers in the order of
+/// their first coming, so whoever comes first writes, and others add.
 fn sum_by_slot<'a>(
     sums: &mut Matrix,
     slots: &[u32],
     histories: Option<(&Vec<u32>, &Vec<f32>)>,
     delta: impl Fn(usize) -> &'a [f32],
 ) {
+    let mut written = 0;
+    let mut is_first = |slot: u32| {
+        let first = slot == written;
+        written += u32::from(first);
+        first
+    };
     Arch::new().dispatch(
         #[inline(always)]
         || match histories {
             None => {
-                slots.iter().enumerate().for_each(|(i, &slot)| add(sums.row_mut(slot as usize), delta(i)))
+                for (i, &slot) in slots.iter().enumerate() {
+                    let sum = sums.row_mut(slot as usize);
+                    if is_first(slot) { sum.copy_from_slice(delta(i)) } else { add(sum, delta(i)) }
+                }
             }
             Some((offsets, weights)) => {
                 for (i, range) in offsets.windows(2).enumerate() {
                     let delta = delta(i);
                     for at in range[0] as usize..range[1] as usize {
-                        add_scaled(sums.row_mut(slots[at] as usize), weights[at], delta);
+                        let (sum, weight) = (sums.row_mut(slots[at] as usize), weights[at]);
+                        if is_first(slots[at]) {
+                            sum.iter_mut().zip(delta).for_each(|(s, d)| *s = weight * d);
+                        } else {
+                            add_scaled(sum, weight, delta);
+                        }
                     }
                 }
             }

@@ -4,13 +4,18 @@ use super::chunk::{Chunk, Inputs, Numbers, Tail, carry, through_normalisation};
 use super::clock::Clock;
 use super::folded::Folded;
 use super::gradients::{SparseGradient, TowerGradients};
-use super::matrix::Matrix;
+use super::matrix::{self, Matrix};
 use super::part::{Lookup, TablePart};
 use crate::optim::{Optimiser, Step};
+use pulp::Arch;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
+use recs_core::kernel::prefetch;
 use recs_core::model::{Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
+
+/// Rows between the one that is read and the one that memory is asked for.
+const AHEAD: usize = 16;
 
 /// Rooms of a tower, kept from step to step.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct TowerStep {
     config: TowerConfig,
     width: usize,
     pub(super) parts: Vec<TablePart>,
+    /// The batch's ids, column after column.
+    ids: Vec<u32>,
     numbers: Numbers,
     folded: Folded,
     pub(super) chunks: Vec<Chunk>,
@@ -66,6 +73,7 @@ impl TowerStep {
             config: model.tower(tower).clone(),
             width: model.input_width(tower),
             parts,
+            ids: Vec::new(),
             numbers,
             folded: Folded::default(),
             chunks: vec![Chunk::default(); threads],
@@ -104,18 +112,19 @@ impl TowerStep {
         rows: Rows<'_>,
         clock: &Clock,
     ) {
+        self.gather_ids(rows);
         self.folded.refresh(&self.config, weights, clock);
         let kernel = self.folded.layers.first().map(|layer| layer.kernel.view());
         if let Some(kernel) = &kernel {
             self.numbers.kernel = kernel.select(ndarray::Axis(0), &self.numbers.at);
         }
-        let (width, bias_at) = (self.id_columns(), self.bias_at());
-        let Rows { ids, batch, .. } = rows;
+        let (bias_at, batch) = (self.bias_at(), rows.batch);
+        let ids = &self.ids;
         let none = Histories::default();
         let each = self.parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
         each.for_each(|(i, ((part, table), state))| {
             let lookup = match part.column {
-                Some(at) => Lookup::Ids { ids, width, at, batch },
+                Some(at) => Lookup::Ids(&ids[at * batch.len()..(at + 1) * batch.len()]),
                 None => Lookup::Histories(rows.histories.unwrap_or(&none)),
             };
             let is_bias = bias_at == Some(i);
@@ -135,8 +144,16 @@ impl TowerStep {
         self.chunks = chunks;
     }
 
-    fn id_columns(&self) -> usize {
-        self.parts.iter().filter(|part| part.column.is_some()).count()
+    fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
+        let width = self.parts.iter().filter(|part| part.column.is_some()).count();
+        let (n, of) = (batch.len(), |row: u32| &ids[row as usize * width..(row as usize + 1) * width]);
+        self.ids.resize(n * width, 0);
+        for (i, &row) in batch.iter().enumerate() {
+            if let Some(&next) = batch.get(i + AHEAD) {
+                prefetch(of(next));
+            }
+            of(row).iter().enumerate().for_each(|(at, &id)| self.ids[at * n + i] = id);
+        }
     }
 
     /// Which part is a bias.
@@ -191,33 +208,35 @@ impl TowerStep {
         self.tables_backward(weights, with_gram, clock);
     }
 
-    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch: `member(i, d)`
-    /// writes the gradient of member i's embedding, whose row is `rows[i]`.
-    pub(super) fn backward_with_members(
-        &mut self,
-        weights: &TowerWeights,
-        rows: &[u32],
-        member: impl Fn(usize, &mut [f32]) + Sync,
-        clock: &Clock,
-    ) {
+    /// Where the rows of the batch stand for several members each: `write(i, d)` writes the gradient of the embedding of
+    /// each of `n` members.
+    pub(super) fn set_members(&mut self, n: usize, write: impl Fn(usize, &mut [f32]) + Sync) {
+        let dim = self.chunks[0].output().view().ncols();
+        let run = n.div_ceil(self.members.len()).max(1);
+        self.members.par_iter_mut().enumerate().for_each(|(i, out)| {
+            let from = (i * run).min(n);
+            out.d.reshape(run.min(n - from), dim);
+            Arch::new().dispatch(
+                #[inline(always)]
+                || (0..out.d.rows()).for_each(|i| write(from + i, out.d.row_mut(i))),
+            );
+        });
+    }
+
+    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, whose
+    /// gradients are set: member i's row is `rows[i]`.
+    pub(super) fn backward_with_members(&mut self, weights: &TowerWeights, rows: &[u32], clock: &Clock) {
         let Self { config, folded, chunks, run, members, numbers, .. } = self;
         let (config, folded, run, numbers) = (&*config, &*folded, *run, numbers.at.len());
-        let dim = chunks[0].output().view().ncols();
         let members_run = rows.len().div_ceil(members.len()).max(1);
         {
             let of = |row: u32| (&chunks[row as usize / run], row as usize % run);
-            members.par_iter_mut().enumerate().for_each(|(i, out)| {
-                let from = (i * members_run).min(rows.len());
-                let rows = &rows[from..(from + members_run).min(rows.len())];
-                out.d.reshape(rows.len(), dim);
-                for i in 0..rows.len() {
-                    member(from + i, out.d.row_mut(i));
-                }
-                out.carry_members(config, folded, rows, of, clock);
-            });
+            let each = members.par_iter_mut().zip(rows.par_chunks(members_run));
+            each.for_each(|(out, rows)| out.carry_members(config, folded, rows, of, clock));
         }
         chunks.par_iter_mut().for_each(|chunk| chunk.backward(config, folded, numbers, false, clock));
-        sum(&mut self.gram, self.members.iter().map(|c| &c.gram));
+        let used = rows.len().div_ceil(members_run);
+        sum(&mut self.gram, self.members[..used].iter().map(|c| &c.gram));
         self.tables_backward(weights, true, clock);
     }
 
@@ -293,9 +312,7 @@ impl Chunk {
             });
             std::mem::swap(d, below);
         }
-        let out = d.view().ncols();
-        gram.reshape(out, out);
-        clock.gemm(1.0, d.view().reversed_axes(), d.view(), 0.0, gram.view_mut());
+        matrix::gram(d, gram, clock);
     }
 }
 
@@ -304,7 +321,7 @@ fn sum<'a>(into: &mut Matrix, parts: impl Iterator<Item = &'a Matrix>) {
         if i == 0 {
             into.clone_from(part);
         } else {
-            super::matrix::add(into.as_mut_slice(), part.as_slice());
+            recs_core::kernel::add(into.as_mut_slice(), part.as_slice());
         }
     }
 }
