@@ -20,7 +20,9 @@ use recs_core::kernel::{add_scaled, exp_sum_biased};
 
 /// Room for the logits of a panel: half of a small second-level cache.
 const PANEL_BYTES: usize = 512 << 10;
-/// A panel has at most these rows, and at least 8.
+/// A panel has at least these rows: fewer leave the products waiting for the embeddings.
+const MIN_ROWS: usize = 48;
+/// A panel has at most these rows.
 const PANEL_ROWS: usize = 192;
 /// The shift of a row's exponents is at most this far above the logit of its own product, whose term then is at least
 /// e^-40.
@@ -104,7 +106,7 @@ impl Softmax {
     }
 
     /// Loss of query rows, and its gradients. Never holds more than 192 rows of logits at a time, or 512 KiB of them when
-    /// there are many columns (8 rows at least).
+    /// there are many columns (48 rows at least).
     ///
     /// # Shapes
     /// `queries` `[n, dim]`, `targets` those of the n rows; `columns.embeddings` `[columns, dim]`. Everything is multiplied by `weight`.
@@ -122,7 +124,7 @@ impl Softmax {
     ) -> f64 {
         let SoftmaxGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
-        let rows = (PANEL_BYTES / 4 / n.max(1)).clamp(8, PANEL_ROWS);
+        let rows = (PANEL_BYTES / 4 / n.max(1)).clamp(MIN_ROWS, PANEL_ROWS);
         // A row more than needed keeps rows from falling on the same lines of the cache.
         let room = n.next_multiple_of(16) + 16;
         if self.panel.nrows() < rows || self.panel.ncols() < room || self.scaled.ncols() != dim {
