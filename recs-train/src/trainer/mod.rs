@@ -5,6 +5,7 @@
 //! | `init.rs` | starting weights from a seed |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
 //! | `run.rs` | epochs over a set of rows: schedule, early stopping, best weights |
+//! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
 //! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
@@ -15,6 +16,7 @@ mod artifact;
 mod evaluate;
 mod fit;
 mod init;
+mod keeper;
 mod popularity;
 mod repeat;
 mod run;

@@ -3,6 +3,7 @@
 use super::evaluate::Evaluator;
 use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
+use super::keeper::{Keeper, exact};
 use super::popularity::Popularity;
 use crate::backend::{Backend, Batch, CpuBackend, StepLoss};
 use crate::config::{Examples, Preset, TrainConfig};
@@ -14,12 +15,12 @@ use recs_core::model::{Histories, ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One epoch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EpochStats {
     /// From 1.
     pub epoch: usize,
@@ -60,12 +61,68 @@ pub(super) enum Rates<'a> {
     Fixed(Vec<f32>),
 }
 
-const STAGE: &str = "train";
+/// Where a run is, between two steps.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Place {
+    /// Epoch, from 0.
+    pub(super) epoch: usize,
+    /// Of this epoch so far.
+    pub(super) sums: Sums,
+    /// Steps of all epochs.
+    pub(super) steps: u64,
+    /// Loss of the first step.
+    first_loss: Option<f64>,
+    /// The epochs before.
+    #[serde(with = "exact")]
+    history: Vec<EpochStats>,
+}
+
+/// Sums over the steps of an epoch.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sums {
+    pub(super) steps: usize,
+    queries: usize,
+    loss: StepLoss,
+    /// Wall time, of all processes.
+    seconds: f64,
+}
+
+/// What the validation says so far.
+struct Choice {
+    plateau: Option<Plateau>,
+    /// Rate of the next epoch.
+    rate: f32,
+    /// Recall of the best epoch, and its number from 1.
+    best: Option<(f64, usize)>,
+    /// Its weights, with early stopping.
+    weights: Option<Weights>,
+}
+
+impl Choice {
+    fn new(config: &TrainConfig) -> Self {
+        let (plateau, rate) = (config.schedule.plateau.map(Plateau::new), config.learning_rate);
+        Self { plateau, rate, best: None, weights: None }
+    }
+
+    /// Takes the validation of `epoch`, from 1; true when it is the best so far.
+    fn take(&mut self, config: &TrainConfig, epoch: usize, recall: f64) -> bool {
+        self.rate = self.plateau.as_mut().map_or(self.rate, |p| p.next_rate(config.learning_rate, recall));
+        let is_best = self.best.is_none_or(|(best, _)| recall > best);
+        if is_best {
+            self.best = Some((recall, epoch));
+        }
+        is_best
+    }
+}
+
+pub(super) const STAGE: &str = "train";
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 impl Job<'_> {
-    /// Trains from the seed's starting weights on `rows`.
-    pub(super) fn run(&self, rows: &[u32], rates: &Rates<'_>) -> Result<Ran> {
+    /// The backend at the seed's starting weights.
+    fn backend(&self, rows: &[u32]) -> Result<CpuBackend> {
         let config = self.config;
         let mut weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
         if config.preset == Preset::Recommended {
@@ -75,7 +132,27 @@ impl Job<'_> {
         start_biases(self.model, self.data, &popularity, &mut weights);
         let log_q = popularity.log_q();
         let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
-        let mut backend = CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)?;
+        CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)
+    }
+
+    /// Trains from the seed's starting weights on `rows`, or from where the keeper has the run.
+    pub(super) fn run(
+        &self,
+        rows: &[u32],
+        rates: &Rates<'_>,
+        keeper: &mut Option<Keeper<'_>>,
+    ) -> Result<Ran> {
+        let config = self.config;
+        let mut backend = self.backend(rows)?;
+        let mut choice = Choice::new(config);
+        let mut place = Place::default();
+        if let Some((at, weights)) = keeper.as_mut().map_or(Ok(None), |k| k.resume(&mut backend))? {
+            for stats in &at.history {
+                let recall = stats.validation_recall_at_100;
+                recall.map(|recall| choice.take(config, stats.epoch, recall));
+            }
+            (place, choice.weights) = (at, weights);
+        }
         let epochs = match rates {
             Rates::Fixed(rates) => rates.len(),
             Rates::Validated(_) => config.epochs,
@@ -83,42 +160,40 @@ impl Job<'_> {
         let total = Some((epochs * rows.len()) as u64);
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
         let purchases = purchases_of(self.data, self.model, config, rows);
-        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs));
-        let mut plateau = config.schedule.plateau.map(Plateau::new);
-        let mut rate = config.learning_rate;
-        let mut best: Option<(f64, usize, Weights)> = None;
-        for epoch in 0..epochs {
-            if let Rates::Fixed(rates) = rates {
-                rate = rates[epoch];
-            }
-            let mut stats = state.epoch(&mut backend, epoch, rate)?;
+        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs, place));
+        for epoch in state.place.epoch..epochs {
+            let rate = match rates {
+                Rates::Fixed(rates) => rates[epoch],
+                Rates::Validated(_) => choice.rate,
+            };
+            let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;
             if let Rates::Validated(validation) = rates
                 && !validation.is_empty()
             {
                 let weights = backend.weights();
-                let recall = self.validate(&weights, &purchases, validation)?;
+                let recall = self.validate(&weights, &purchases, validation);
+                let recall = recall.map_err(|e| state.not_finite(e, stats.loss, keeper))?;
                 stats.validation_recall_at_100 = Some(recall);
-                if best.as_ref().is_none_or(|(b, ..)| recall > *b) {
-                    best = Some((recall, epoch + 1, weights));
+                if choice.take(config, epoch + 1, recall) && config.early_stopping.is_some() {
+                    choice.weights = Some(weights);
                 }
-                rate = plateau.as_mut().map_or(rate, |p| p.next_rate(config.learning_rate, recall));
             }
             state.finish(stats);
-            let waited = best.as_ref().map_or(0, |(_, at, _)| epoch + 1 - at);
+            let waited = choice.best.map_or(0, |(_, at)| epoch + 1 - at);
             let validates = matches!(rates, Rates::Validated(_));
             if validates && config.early_stopping.is_some_and(|stop| waited >= stop.patience) {
                 break;
             }
         }
         self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
-        let ran = state.history.len();
-        let (best_epochs, mut weights) = match best {
-            // Without early stopping all epochs are wanted, whatever the validation said.
-            Some((_, at, weights)) if config.early_stopping.is_some() => (at, weights),
-            _ => (ran, backend.weights()),
+        let history = state.place.history;
+        // Without early stopping all epochs are wanted, whatever the validation said.
+        let (best_epochs, mut weights) = match (choice.best, choice.weights) {
+            (Some((_, at)), Some(weights)) => (at, weights),
+            _ => (history.len(), backend.weights()),
         };
         centre_biases(self.model, self.data, &mut weights);
-        Ok(Ran { weights, history: state.history, best_epochs })
+        Ok(Ran { weights, history, best_epochs })
     }
 
     fn validate(&self, weights: &Weights, purchases: &Arc<Purchases>, validation: &[u32]) -> Result<f64> {
@@ -134,10 +209,9 @@ struct Progress<'a> {
     purchases: &'a Purchases,
     epochs: usize,
     batch: usize,
-    steps: u64,
+    place: Place,
     done: u64,
     reported: Instant,
-    history: Vec<EpochStats>,
 }
 
 /// The batches of an epoch.
@@ -151,6 +225,14 @@ enum Batches<'a> {
 }
 
 impl Batches<'_> {
+    /// Passes over batches that were trained on before.
+    fn skip(&mut self, batches: usize, n: usize) {
+        match self {
+            Self::Rows { order, .. } => order.skip(batches, n),
+            Self::Customers(epoch) => epoch.skip(batches, n),
+        }
+    }
+
     fn next(&mut self, n: usize) -> Option<Batch<'_>> {
         match self {
             Self::Rows { order, with_histories, histories } => {
@@ -166,10 +248,9 @@ impl Batches<'_> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(job: &'a Job<'a>, rows: &'a [u32], purchases: &'a Purchases, epochs: usize) -> Self {
+    fn new(job: &'a Job<'a>, rows: &'a [u32], purchases: &'a Purchases, epochs: usize, place: Place) -> Self {
         let batch = job.config.batch.min(rows.len()).max(1);
-        let (reported, history) = (Instant::now(), Vec::new());
-        Self { job, rows, purchases, epochs, batch, steps: 0, done: 0, reported, history }
+        Self { job, rows, purchases, epochs, batch, place, done: 0, reported: Instant::now() }
     }
 
     /// The batches of an epoch, and how many there are.
@@ -194,41 +275,104 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// All batches of an epoch. Of rows only full ones: the rest, less than a batch, is other rows in every epoch.
-    fn epoch(&mut self, backend: &mut dyn Backend, epoch: usize, rate: f32) -> Result<EpochStats> {
+    /// All batches of an epoch that are left. Of rows only full ones: the rest, less than a batch, is other rows in every
+    /// epoch.
+    fn epoch(
+        &mut self,
+        backend: &mut dyn Backend,
+        rate: f32,
+        keeper: &mut Option<Keeper<'_>>,
+        best: &mut Option<Weights>,
+    ) -> Result<EpochStats> {
+        let epoch = self.place.epoch;
         let (mut batches, total) = self.batches(epoch);
-        let (started, mut loss, mut steps, mut queries) = (Instant::now(), StepLoss::default(), 0, 0);
-        let schedule = self.job.config.schedule;
+        batches.skip(self.place.sums.steps, self.batch);
+        let (started, before) = (Instant::now(), self.place.sums.seconds);
+        let mut loss = f64::NAN;
         while let Some(batch) = batches.next(self.batch) {
-            self.job.cancel.check()?;
-            self.steps += 1;
-            let progress = (epoch as f64 + steps as f64 / total.max(1) as f64) / self.epochs as f64;
-            let factor = warm_up(schedule.warm_up_steps, self.steps) * schedule.decay.factor(progress);
-            let n = batch.rows.len();
-            let step = backend.step(batch, rate * factor)?;
-            if !step.total().is_finite() {
-                return Err(Error::Diverged { epoch, step: steps, loss: step.total() });
+            if let Err(cancelled) = self.job.cancel.check() {
+                self.save(backend, keeper, best, loss)?;
+                return Err(cancelled.into());
             }
-            loss.retrieval += step.retrieval;
-            loss.regularisation += step.regularisation;
-            steps += 1;
-            queries += n;
-            self.report(epoch, steps, total);
+            let n = batch.rows.len();
+            let step = backend.step(batch, rate * self.factor(total))?;
+            loss = step.total();
+            self.check(loss, keeper)?;
+            let sums = &mut self.place.sums;
+            sums.loss.retrieval += step.retrieval;
+            sums.loss.regularisation += step.regularisation;
+            sums.steps += 1;
+            sums.queries += n;
+            sums.seconds = before + started.elapsed().as_secs_f64();
+            self.place.steps += 1;
+            let steps = self.place.steps;
+            if keeper.as_ref().is_some_and(|keeper| keeper.is_due(steps)) {
+                self.save(backend, keeper, best, loss)?;
+            }
+            self.report(epoch, self.place.sums.steps, total);
         }
-        let seconds = started.elapsed().as_secs_f64();
+        Ok(self.stats(rate))
+    }
+
+    fn stats(&self, rate: f32) -> EpochStats {
+        let Sums { steps, queries, loss, seconds } = self.place.sums;
         // A pass over customers is one over their purchases.
         let examples = match self.job.config.examples {
             Examples::Rows => queries,
             Examples::Customers(_) => self.rows.len(),
         };
-        Ok(EpochStats {
-            epoch: epoch + 1,
+        EpochStats {
+            epoch: self.place.epoch + 1,
             loss: loss.total() / steps.max(1) as f64,
             learning_rate: rate,
             validation_recall_at_100: None,
             seconds,
             examples_per_s: examples as f64 / seconds.max(1e-9),
-        })
+        }
+    }
+
+    /// What the schedule multiplies the rate of the next step by, `total` being the steps of an epoch.
+    fn factor(&self, total: usize) -> f32 {
+        let (schedule, Place { epoch, sums, steps, .. }) = (self.job.config.schedule, &self.place);
+        let progress = (*epoch as f64 + sums.steps as f64 / total.max(1) as f64) / self.epochs as f64;
+        warm_up(schedule.warm_up_steps, steps + 1) * schedule.decay.factor(progress)
+    }
+
+    /// Ends a run whose loss is not finite, or too high.
+    fn check(&mut self, loss: f64, keeper: &mut Option<Keeper<'_>>) -> Result<()> {
+        let first = *self.place.first_loss.get_or_insert(loss);
+        let highest = self.job.config.max_loss_ratio.map_or(f64::INFINITY, |ratio| ratio * first.abs());
+        if !loss.is_finite() || loss > highest {
+            return Err(self.diverged(loss, keeper));
+        }
+        keeper.iter_mut().for_each(Keeper::step_went_well);
+        Ok(())
+    }
+
+    fn diverged(&self, loss: f64, keeper: &mut Option<Keeper<'_>>) -> Error {
+        let (epoch, step) = (self.place.epoch, self.place.sums.steps);
+        match keeper {
+            Some(keeper) => keeper.diverged(&self.place, loss),
+            None => Error::Diverged { epoch, step, loss, checkpoint: None },
+        }
+    }
+
+    /// Scores that are not finite say the same as such a loss.
+    fn not_finite(&self, error: Error, loss: f64, keeper: &mut Option<Keeper<'_>>) -> Error {
+        match error {
+            Error::Core(recs_core::Error::NonFinite { .. }) => self.diverged(loss, keeper),
+            other => other,
+        }
+    }
+
+    fn save(
+        &self,
+        backend: &mut dyn Backend,
+        keeper: &mut Option<Keeper<'_>>,
+        best: &mut Option<Weights>,
+        loss: f64,
+    ) -> Result<()> {
+        keeper.as_mut().map_or(Ok(()), |keeper| keeper.save(backend, &self.place, best, loss))
     }
 
     fn report(&mut self, epoch: usize, steps: usize, total: usize) {
@@ -250,6 +394,7 @@ impl<'a> Progress<'a> {
         if let Some(recall) = stats.validation_recall_at_100 {
             metric("validation_recall_at_100", recall);
         }
-        self.history.push(stats);
+        self.place.history.push(stats);
+        (self.place.epoch, self.place.sums) = (self.place.epoch + 1, Sums::default());
     }
 }
