@@ -9,7 +9,7 @@ use super::shards::{Purchase, groups};
 use super::trainer::trainer;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_train::optim::{AdagradConfig, AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
-use recs_train::schedule::PlateauConfig;
+use recs_train::schedule::{PlateauConfig, ScheduleConfig};
 use recs_train::{CheckpointConfig, EarlyStopping, Fitted, Result, TrainConfig, Trainer};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -30,20 +30,22 @@ fn configs() -> Vec<(&'static str, TrainConfig)> {
     let reference = TrainConfig { batch: 64, epochs: 2, threads: 2, ..TrainConfig::reference() };
     let stopping = TrainConfig {
         epochs: 8,
+        refit: false,
         early_stopping: Some(EarlyStopping { patience: 2 }),
         optimiser: OptimiserConfig::lazy_adam(),
         ..recommended()
     };
     let plateau = Some(PlateauConfig { factor: 0.5, patience: 1, lowest: 1e-4 });
-    let schedule = recs_train::schedule::ScheduleConfig { plateau, ..stopping.schedule };
-    // So strong a decay that rows are brought up to date in the middle of an epoch.
+    let schedule = ScheduleConfig { plateau, ..stopping.schedule };
+    // So strong a decay that rows are brought up to date in the middle of an epoch of the refit.
+    let constant = ScheduleConfig::constant();
     let strong = Algorithm::Adam(AdamConfig { weight_decay: 99.99, ..adam });
     vec![
         ("recommended", recommended()),
         ("one thread", TrainConfig { threads: 1, ..recommended() }),
         ("reference", reference.clone()),
         ("reference, one thread", TrainConfig { threads: 1, ..reference.clone() }),
-        ("lazy Adam, early stopping, plateau", TrainConfig { schedule, ..stopping }),
+        ("lazy Adam, early stopping, plateau, no refit", TrainConfig { schedule, ..stopping }),
         (
             "Adagrad by rows, SGD",
             TrainConfig {
@@ -56,8 +58,8 @@ fn configs() -> Vec<(&'static str, TrainConfig)> {
             },
         ),
         (
-            "strong decay, no refit",
-            TrainConfig { epochs: 10, refit: false, optimiser: of_tables(strong), ..recommended() },
+            "strong decay",
+            TrainConfig { epochs: 10, optimiser: of_tables(strong), schedule: constant, ..recommended() },
         ),
     ]
 }

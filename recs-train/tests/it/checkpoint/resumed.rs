@@ -56,7 +56,7 @@ fn goes_on_after(run: &Undisturbed, k: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn after_any_step(run in 0usize..7, k in 0.0..1.0f64) {
         let run = &undisturbed()[run];
@@ -104,14 +104,15 @@ fn checkpoints_have_rows_that_wait_and_steps_that_were_forgotten() {
     let waits = |run: &Undisturbed, table: &str| {
         run.files.iter().any(|file| {
             let (last, done) = (of(file, table), of(file, "steps.embeddings.done")[0]);
-            last.iter().any(|&step| step < done)
+            last.iter().any(|&step| step > 0 && step < done)
         })
     };
     let [recommended, reference, strong] = [0, 2, 6].map(|i| &undisturbed()[i]);
-    assert!(waits(recommended, "query.purchases.embedding.last"));
-    assert!(waits(reference, "query.customer_id.embedding.last"));
+    assert!(waits(recommended, "query.history.embedding.last"));
+    assert!(waits(reference, "query.revenue_bucket_x_hour.embedding.last"));
     let bases: Vec<u32> = strong.files.iter().map(|file| of(file, "steps.embeddings.base")[0]).collect();
-    let in_between = (1..bases.len()).any(|i| bases[i] > bases[i - 1] && bases[i] % 4 != 0);
+    // The validation settles after every four steps of the first run.
+    let in_between = bases.iter().any(|base| base % 4 != 0);
     assert!(in_between, "{bases:?}");
 }
 
