@@ -53,7 +53,7 @@ pub enum Error {
     /// The checkpoint belongs to a run with other settings or data.
     #[error(
         "{}: this run is not the one that wrote it: {}; train with the same settings and data, name another folder, or \
-         discard it (`fresh`)",
+         delete it (as `fresh` does)",
         path.display(),
         differences.join("; ")
     )]
@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// No checkpoint of the folder can be read.
     #[error(
-        "{}: no checkpoint can be read: {}; copy one there again, or discard them (`fresh`)",
+        "{}: no checkpoint can be read: {}; copy one there again, or delete them (as `fresh` does)",
         folder.display(),
         reasons.join("; ")
     )]

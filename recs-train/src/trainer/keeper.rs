@@ -95,7 +95,7 @@ impl<'a> Keeper<'a> {
             let mut saved = keeper.read(&checkpoint)?;
             let at = &saved.place;
             warn(format!(
-                "goes on from {}: {} of epoch {}, step {}; discard it (`fresh`) to start at the beginning",
+                "goes on from {}: {} of epoch {}, step {}; delete it (as `fresh` does) to start at the beginning",
                 checkpoint.path().display(),
                 if saved.phase == Phase::Refit { "refit" } else { "first run" },
                 at.epoch + 1,
