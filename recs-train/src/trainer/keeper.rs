@@ -1,6 +1,7 @@
 //! Writes a run's checkpoints, and gives a killed run back.
 
-use super::run::{EpochStats, Place, STAGE};
+use super::epoch::Place;
+use super::run::{EpochStats, STAGE};
 use crate::backend::Backend;
 use crate::checkpoint::file::Checkpoint;
 use crate::checkpoint::{CheckpointConfig, Fingerprint, Folder, Tensor};
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{Event, Observer};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Which of a training's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +172,7 @@ impl<'a> Keeper<'a> {
 
     /// True when it is time.
     pub(super) fn is_due(&self, steps: u64) -> bool {
-        let minutes = |minutes: f64| self.written.elapsed() >= Duration::from_secs_f64(60.0 * minutes);
+        let minutes = |minutes: f64| self.written.elapsed().as_secs_f64() >= 60.0 * minutes;
         self.config.every_steps.is_some_and(|every| steps.is_multiple_of(every))
             || self.config.every_minutes.is_some_and(minutes)
     }
