@@ -25,8 +25,10 @@
 //! `__metadata__` has `format` (`recs-checkpoint`), `format_version`, `state` (JSON: settings, phase, epoch, step, running
 //! sums, history, coefficients) and `sha256`: of the whole file, with these 64 digits as zeros.
 //!
-//! Cost: the state is written by the training's own thread, without a copy in memory. The `recommended` preset on 9,667
-//! products has 60 MB; writing them takes about as long as two of its steps, plus what the disk takes to have them for good.
+//! Cost: the training's own thread writes the state from where it is, without a copy in memory, and the steps wait. For the
+//! `recommended` preset on 9,667 products that are 60 MB: 0.04 s of arithmetic where the processor has instructions for
+//! SHA-256, and what the disk takes for 60 MB, 0.2 s on a usual one. A run that starts reads its data once more, and the
+//! newest checkpoint twice.
 
 mod config;
 pub(crate) mod file;
