@@ -165,7 +165,9 @@ fn of_train(error: &recs_train::Error, text: String) -> PyErr {
         E::Core(e) => of_core(e, text),
         E::Config { field, .. } => of_field(text, field),
         E::Data { .. } => DataError::new_err(text),
+        E::CheckpointDamaged { .. } => CorruptFileError::new_err(text),
         E::Diverged { .. } | E::Threads { .. } => TrainError::new_err(text),
+        E::CheckpointBusy { .. } | E::CheckpointDiffers { .. } => TrainError::new_err(text),
         _ => RecsError::new_err(text),
     }
 }

@@ -10,7 +10,7 @@ use recs_core::tenant::TenantId;
 use recs_serve::retriever::Retriever;
 use recs_train::data::SplitKind;
 use recs_train::trainer::evaluate_artifact;
-use recs_train::{Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_train::{CheckpointConfig, Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,11 +50,19 @@ impl Model {
     ///
     /// # Errors
     /// Those of loading, training and retrieval.
-    pub(crate) fn fit(config: TrainConfig, rows: &Loaded, context: &Context) -> Result<Self> {
+    pub(crate) fn fit(
+        config: TrainConfig,
+        checkpoints: Option<CheckpointConfig>,
+        rows: &Loaded,
+        context: &Context,
+    ) -> Result<Self> {
         let model = config.model(&rows.schema)?;
         let vocabulary = Arc::clone(&rows.vocabulary);
         let data = load(rows, &model.schema, &vocabulary, context)?;
-        let trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
+        let mut trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
+        if let Some(checkpoints) = checkpoints {
+            trainer = trainer.with_checkpoints(checkpoints)?;
+        }
         let fitted = trainer.fit(&*context.observer, &context.cancel)?;
         context.observer.say(summary(&fitted.test, &fitted.popularity, fitted.config.split, fitted.epochs));
         Self::new(fitted.into_artifact(&name_by_time())?, context)

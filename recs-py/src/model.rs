@@ -10,7 +10,9 @@ use crate::question::Question;
 use crate::runtime::{self, Context};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use recs_train::CheckpointConfig;
 use recs_train::data::SplitKind;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A two-tower model: one tower embeds the customer, one the product, and close means likely to be bought.
@@ -77,6 +79,12 @@ impl TwoTower {
     /// dataset : Dataset
     /// show_progress : bool
     ///     Show rows a second, the time left and each epoch on ``sys.stderr``.
+    /// checkpoints : str or os.PathLike, optional
+    ///     Folder for checkpoints of a long run. A run that was killed and is started again in the same way goes on from
+    ///     the newest one there and ends with the same weights; a finished run removes them. The folder of a run that
+    ///     was given up has to be deleted.
+    /// checkpoint_minutes : float
+    ///     Minutes from one checkpoint to the next.
     ///
     /// Returns
     /// -------
@@ -94,17 +102,24 @@ impl TwoTower {
     /// >>> model = recs.TwoTower(epochs=2).fit(ds, show_progress=False)
     /// >>> model.metrics.split
     /// 'time'
-    #[pyo3(signature = (dataset, *, show_progress=true))]
+    #[pyo3(signature = (dataset, *, show_progress=true, checkpoints=None, checkpoint_minutes=5.0))]
     fn fit<'py>(
         slf: &Bound<'py, Self>,
         dataset: &Bound<'py, Dataset>,
         show_progress: bool,
+        checkpoints: Option<PathBuf>,
+        checkpoint_minutes: f64,
     ) -> Result<Bound<'py, Self>> {
         let py = slf.py();
         let (this, dataset) = (slf.get(), dataset.get());
         let (config, rows) = (params::config(this.params.bind(py))?, Arc::clone(&dataset.rows));
         let progress = Progress::new(show_progress);
-        let model = runtime::run(py, progress, move |context| Model::fit(config, &rows, context))?;
+        let checkpoints = checkpoints.map(|folder| CheckpointConfig {
+            every_minutes: Some(checkpoint_minutes),
+            ..CheckpointConfig::new(folder)
+        });
+        let fit = move |context: &Context| Model::fit(config, checkpoints, &rows, context);
+        let model = runtime::run(py, progress, fit)?;
         this.keep(model, Some(Arc::clone(&dataset.origin)));
         Ok(slf.clone())
     }

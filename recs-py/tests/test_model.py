@@ -190,6 +190,19 @@ def test_the_same_seed_gives_the_same_model(dataset: recs.Dataset, model: recs.T
     assert again.recommend(["c0"], timestamp=FIRST) == model.recommend(["c0"], timestamp=FIRST)
 
 
+def test_checkpoints_change_nothing_and_go_when_the_run_is_finished(dataset: recs.Dataset, tmp_path: Path) -> None:
+    def scores(**fit: Any) -> list[float]:
+        model = recs.TwoTower(**TINY).fit(dataset, show_progress=False, **fit)
+        return list(model.recommend("c1", k=20)["score"])
+
+    folder = tmp_path / "checkpoints"
+    assert scores(checkpoints=folder, checkpoint_minutes=1e-9) == scores()
+    assert folder.is_dir()
+    assert not list(folder.glob("*.safetensors"))
+    with pytest.raises(recs.ConfigError, match="every_minutes"):
+        scores(checkpoints=folder, checkpoint_minutes=0.0)
+
+
 def test_the_reference_preset_and_the_random_split(dataset: recs.Dataset) -> None:
     model = recs.TwoTower("reference", epochs=2, batch=128, threads=1).fit(dataset, show_progress=False)
     assert model.metrics is not None

@@ -92,6 +92,10 @@ pub struct TrainConfig {
     pub validation_rows: usize,
     /// Half width of the uniform distribution that embeddings start from.
     pub embedding_init: f32,
+    /// A step whose loss is above this multiple of the first step's ends the run as diverged; None: only one whose loss is
+    /// not finite.
+    #[serde(default)]
+    pub max_loss_ratio: Option<f64>,
 }
 
 impl TrainConfig {
@@ -121,6 +125,7 @@ impl TrainConfig {
             refit: false,
             validation_rows: 0,
             embedding_init: 0.05,
+            max_loss_ratio: None,
         }
     }
 
@@ -156,6 +161,7 @@ impl TrainConfig {
             validation_rows: 10_000,
             // The standard deviation of the uniform distribution is 0.01.
             embedding_init: 0.017_32,
+            max_loss_ratio: None,
         }
     }
 
@@ -232,6 +238,9 @@ impl TrainConfig {
         }
         if !(self.l1.is_finite() && self.l1 >= 0.0) {
             return refuse("l1", format!("is {}, must not be negative", self.l1));
+        }
+        if self.max_loss_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 1.0)) {
+            return refuse("max_loss_ratio", "must be above 1".into());
         }
         if self.early_stopping.is_some_and(|stop| stop.patience == 0) {
             return refuse("early_stopping.patience", "is 0, must be at least 1".into());

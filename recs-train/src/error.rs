@@ -1,5 +1,7 @@
 //! The error of this crate.
 
+use std::path::PathBuf;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -23,9 +25,12 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
-    /// The loss or a weight is no longer a finite number.
+    /// The loss is above what `train.max_loss_ratio` allows, or it or a number of the model is no longer finite.
     #[error(
-        "training diverged in epoch {epoch}, step {step}: the loss is {loss}; lower train.learning_rate or clip gradients"
+        "training diverged in epoch {epoch}, step {step}: the loss is {loss}{}; lower train.learning_rate or clip \
+         gradients, and start afresh{}",
+        if loss.is_finite() { ", too high or of weights that are not finite" } else { "" },
+        .checkpoint.as_ref().map(|p| format!(" (the last good checkpoint is {})", p.display())).unwrap_or_default()
     )]
     Diverged {
         /// Epoch, from 0.
@@ -34,6 +39,41 @@ pub enum Error {
         step: usize,
         /// The loss.
         loss: f64,
+        /// The last checkpoint from which training went on without diverging.
+        checkpoint: Option<PathBuf>,
+    },
+    /// Another process trains with this folder of checkpoints.
+    #[error("{}: {writer} trains with this folder of checkpoints; wait for it or name another folder", folder.display())]
+    CheckpointBusy {
+        /// The folder.
+        folder: PathBuf,
+        /// Who.
+        writer: String,
+    },
+    /// The checkpoint belongs to a run with other settings or data.
+    #[error(
+        "{}: this run is not the one that wrote it: {}; train with the same settings and data, name another folder, or \
+         delete it (as `fresh` does)",
+        path.display(),
+        differences.join("; ")
+    )]
+    CheckpointDiffers {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Each setting that differs, with both values.
+        differences: Vec<String>,
+    },
+    /// No checkpoint of the folder can be read.
+    #[error(
+        "{}: no checkpoint can be read: {}; copy one there again, or delete them (as `fresh` does)",
+        folder.display(),
+        reasons.join("; ")
+    )]
+    CheckpointDamaged {
+        /// The folder.
+        folder: PathBuf,
+        /// Of each file, the newest first.
+        reasons: Vec<String>,
     },
     /// A thread pool could not be made.
     #[error("cannot start {threads} threads: {source}")]
@@ -48,7 +88,7 @@ pub enum Error {
     #[error("mlflow.spool_dir {}: {source}; name a folder that can be written", path.display())]
     Spool {
         /// The folder.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Cause.
         source: std::io::Error,
     },

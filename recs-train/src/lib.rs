@@ -29,6 +29,7 @@
 //! | [`backend`] | the arithmetic of a step |
 //! | [`loss`], [`optim`], [`schedule`] | one algorithm a file |
 //! | [`trainer`] | epochs, evaluation, artifact |
+//! | [`checkpoint`] | long runs that are killed, and go on |
 //! | [`tracking`] | observers that keep metrics: JSON lines, MLflow |
 //!
 //! | feature | what |
@@ -37,6 +38,7 @@
 //! | `mlflow` | `tracking::mlflow`: runs in an MLflow server, over REST; the host gives an HTTP client |
 
 pub mod backend;
+pub mod checkpoint;
 mod config;
 pub mod data;
 /// The error of this crate.
@@ -47,6 +49,7 @@ pub mod schedule;
 pub mod tracking;
 pub mod trainer;
 
+pub use checkpoint::CheckpointConfig;
 pub use config::{EarlyStopping, Examples, Preset, TrainConfig};
 pub use data::{LoadOptions, TrainData};
 pub use error::{Error, Result};

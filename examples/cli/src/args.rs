@@ -1,8 +1,8 @@
 //! The command line.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use recs_train::Preset;
 use recs_train::data::SplitKind;
+use recs_train::{CheckpointConfig, Preset};
 use std::path::PathBuf;
 
 /// From a purchase log to served recommendations.
@@ -107,7 +107,40 @@ pub(crate) struct TrainArgs {
     pub(crate) threads: Option<usize>,
     /// Folder for encoded rows, which are mapped instead of held in memory: for data larger than that.
     #[arg(long, value_name = "DIR")]
-    pub(crate) cache: Option<std::path::PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
+    /// Checkpoints of a long run.
+    #[command(flatten)]
+    pub(crate) checkpoints: CheckpointArgs,
+}
+
+/// Where a run that is killed goes on from.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CheckpointArgs {
+    /// Folder for checkpoints; a run that was killed goes on from the newest there, to the same model.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Steps from one checkpoint to the next.
+    #[arg(long, value_name = "N", requires = "checkpoint")]
+    pub(crate) checkpoint_every_steps: Option<u64>,
+    /// Minutes from one checkpoint to the next; 5 when nothing is given.
+    #[arg(long, value_name = "M", requires = "checkpoint")]
+    pub(crate) checkpoint_every_minutes: Option<f64>,
+    /// Discard the checkpoints in the folder and start at the beginning.
+    #[arg(long, requires = "checkpoint")]
+    pub(crate) fresh: bool,
+}
+
+impl CheckpointArgs {
+    /// None without a folder. Checkpoints stay until the model is published.
+    pub(crate) fn config(&self) -> Option<CheckpointConfig> {
+        let mut config = CheckpointConfig::new(self.checkpoint.as_ref()?);
+        if self.checkpoint_every_steps.is_some() || self.checkpoint_every_minutes.is_some() {
+            config.every_steps = self.checkpoint_every_steps;
+            config.every_minutes = self.checkpoint_every_minutes;
+        }
+        (config.fresh, config.keep_finished) = (self.fresh, true);
+        Some(config)
+    }
 }
 
 /// Which model version.
@@ -198,5 +231,20 @@ mod tests {
             (Some(Preset::Reference), Some(SplitKind::Random), true)
         );
         assert!(Args::try_parse_from(["recs", "train", "--preset", "best"]).is_err());
+    }
+
+    #[test]
+    fn checkpoints_need_a_folder_and_are_every_five_minutes() {
+        let config = |more: &[&str]| {
+            let parsed = Args::try_parse_from([&["recs", "train"], more].concat()).ok()?;
+            let Command::Train(train) = parsed.command else { return None };
+            Some(train.checkpoints.config())
+        };
+        assert_eq!(config(&[]), Some(None));
+        assert_eq!(config(&["--fresh"]), None);
+        let every = |more| config(more).unwrap().map(|c| (c.every_steps, c.every_minutes, c.fresh));
+        assert_eq!(every(&["--checkpoint", "d"]), Some((None, Some(5.0), false)));
+        let steps = ["--checkpoint", "d", "--checkpoint-every-steps", "9", "--fresh"];
+        assert_eq!(every(&steps), Some((Some(9), None, true)));
     }
 }

@@ -82,7 +82,14 @@ class EvaluationResult:
 @final
 class TwoTower:
     def __new__(cls, preset: _Preset = "recommended", **params: Any) -> Self: ...
-    def fit(self, dataset: Dataset, *, show_progress: bool = True) -> Self: ...
+    def fit(
+        self,
+        dataset: Dataset,
+        *,
+        show_progress: bool = True,
+        checkpoints: str | PathLike[str] | None = None,
+        checkpoint_minutes: float = 5.0,
+    ) -> Self: ...
     def evaluate(
         self, dataset: Dataset, split: _Split | None = None, *, show_progress: bool = False
     ) -> EvaluationResult: ...

@@ -3,14 +3,18 @@
 //! | folder | what |
 //! |---|---|
 //! | `cpu/` | [`CpuBackend`]: rayon threads and SIMD |
+//! | `state.rs` | [`State`]: what a checkpoint keeps |
 
 pub mod cpu;
+mod state;
 
 pub use cpu::CpuBackend;
+pub use state::State;
 
 use crate::error::Result;
 use crate::loss::Targets;
 use recs_core::model::{Histories, Weights};
+use serde::{Deserialize, Serialize};
 
 mod sealed {
     pub trait Sealed {}
@@ -49,10 +53,14 @@ pub trait Backend: sealed::Sealed + Send {
 
     /// A copy of the weights as they are now.
     fn weights(&mut self) -> Weights;
+
+    /// Everything that the next step depends on, between two steps. A backend that gets the state of another one goes on as
+    /// that one would have: what else a step needs follows from the batch and the number of the step.
+    fn state(&mut self) -> State<'_>;
 }
 
 /// Loss of one step, before its update.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepLoss {
     /// In-batch softmax, summed or averaged as configured.
     pub retrieval: f64,

@@ -118,6 +118,11 @@ impl<'a> CustomerEpoch<'a> {
         ((random.next_u64() >> 11) as f64) < self.config.share * (1u64 << 53) as f64
     }
 
+    /// Passes over `batches` batches of `n` queries.
+    pub(crate) fn skip(&mut self, batches: usize, n: usize) {
+        self.next = batches.saturating_mul(n).min(self.customers.len());
+    }
+
     /// The next queries, at most `n`.
     pub(crate) fn next_batch(&mut self, n: usize) -> Option<Batch<'_>> {
         let to = (self.next + n).min(self.customers.len());

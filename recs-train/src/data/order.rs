@@ -52,6 +52,15 @@ impl<'a> EpochOrder<'a> {
         Some(&self.window[self.at - batch..self.at])
     }
 
+    /// Passes over `batches` batches, as if they had been asked for.
+    pub fn skip(&mut self, batches: usize, batch: usize) {
+        for _ in 0..batches {
+            if self.next_batch(batch).is_none() {
+                return;
+            }
+        }
+    }
+
     fn refill(&mut self) {
         self.window.drain(..self.at);
         self.at = 0;
@@ -100,6 +109,18 @@ mod tests {
             out.dedup();
             prop_assert_eq!(out.len(), n / batch * batch);
             prop_assert!(out.iter().all(|r| r % 3 == 0 && *r < 3 * n as u32));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_follows_skipped_batches_is_what_follows_them(n in 0usize..500, batch in 1usize..40, window in 1usize..200, skip in 0usize..30) {
+            let rows: Vec<u32> = (0..n as u32).collect();
+            let order = || EpochOrder::with_sizes(&rows, 3, 1, window, 7);
+            let mut skipped = order();
+            skipped.skip(skip, batch);
+            let expected = all(order(), batch).split_off((skip * batch).min(n / batch * batch));
+            prop_assert_eq!(all(skipped, batch), expected);
         }
     }
 

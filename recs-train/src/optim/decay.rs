@@ -18,6 +18,7 @@
 //! step by step instead.
 
 use super::AdamConfig;
+use crate::checkpoint::{Tensor, Values};
 
 /// Past steps are forgotten (see [`Decay::forget`]) at the latest after this many.
 const LONG: usize = 1 << 16;
@@ -102,6 +103,37 @@ impl Decay {
 
     pub(super) fn is_long(&self) -> bool {
         self.sums.len() > LONG || self.products.last().is_some_and(|p| *p < SMALLEST_PRODUCT)
+    }
+
+    /// The oldest step that a row may wait for.
+    pub(super) fn base(&self) -> u32 {
+        self.base
+    }
+
+    /// Numbers for a checkpoint, between two steps.
+    pub(super) fn tensors(&mut self, name: &str) -> Vec<Tensor<'_>> {
+        vec![
+            Tensor::flat(format!("{name}.base"), Values::U32(std::slice::from_mut(&mut self.base))),
+            Tensor::flat(format!("{name}.sums"), Values::F64(self.sums.as_flattened_mut())),
+            Tensor::flat(format!("{name}.rates"), Values::F32(&mut self.rates)),
+            Tensor::flat(format!("{name}.products"), Values::F64(&mut self.products)),
+        ]
+    }
+
+    /// Room for the numbers of a checkpoint that remembers `steps`; false when none does.
+    pub(super) fn make_room(&mut self, steps: usize) -> bool {
+        if !(1..=LONG + 1).contains(&steps) {
+            return false;
+        }
+        self.sums.resize(steps, [0.0; 4]);
+        self.rates.resize(steps, 0.0);
+        self.products.resize(steps, 1.0);
+        true
+    }
+
+    /// False when the numbers read are not those of `done` steps.
+    pub(super) fn fits(&self, done: u32) -> bool {
+        done.checked_sub(self.base).is_some_and(|steps| steps as usize + 1 == self.sums.len())
     }
 
     /// Step `t`, which is over, is the oldest that any row waits for.

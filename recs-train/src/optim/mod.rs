@@ -46,7 +46,7 @@ pub trait Optimiser: std::fmt::Debug + Send {
     /// When a row is beyond the tensor.
     fn update(&mut self, weights: &mut [f32], rows: &[u32], gradient: &[f32], factor: f32, step: &Step);
 
-    /// What a checkpoint must keep: numbers, and the step of each row where rows have one.
+    /// What a checkpoint keeps: numbers, and the step of each row where rows have one.
     fn state(&mut self) -> (Vec<&mut [f32]>, &mut [u32]);
 }
 

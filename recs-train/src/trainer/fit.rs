@@ -1,9 +1,11 @@
 //! Choose on validation, refit on everything before the test, report once.
 
 use super::evaluate::{Evaluation, Evaluator};
+use super::keeper::{Chosen, Keeper};
 use super::popularity::Popularity;
 use super::repeat::RepeatTerm;
 use super::run::{EpochStats, Job, Ran, Rates};
+use crate::checkpoint::{CheckpointConfig, Fingerprint};
 use crate::config::{Examples, TrainConfig};
 use crate::data::{Purchases, Split, TrainData};
 use crate::error::{Error, Result};
@@ -26,6 +28,17 @@ pub struct Trainer {
     vocabulary: Arc<Vocabulary>,
     config: TrainConfig,
     pool: Arc<ThreadPool>,
+    checkpoints: Option<CheckpointConfig>,
+}
+
+/// What the runs of a training lead to.
+struct Trained {
+    weights: Weights,
+    /// Epochs that led to the weights.
+    epochs: usize,
+    coefficients: Option<[f64; 6]>,
+    history: Vec<EpochStats>,
+    refit_history: Vec<EpochStats>,
 }
 
 /// A trained model and what is known about it.
@@ -74,13 +87,25 @@ impl Trainer {
         model.validate()?;
         data.check(&model)?;
         let pool = Arc::new(pool(config.threads)?);
-        Ok(Self { data, model, vocabulary, config, pool })
+        Ok(Self { data, model, vocabulary, config, pool, checkpoints: None })
+    }
+
+    /// Writes checkpoints while it trains, and starts from the newest one in their folder. A training that is killed and
+    /// called again in the same way ends with the weights that it would have had, bit for bit; a cancelled one writes a
+    /// checkpoint before it ends.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn with_checkpoints(self, checkpoints: CheckpointConfig) -> Result<Self> {
+        checkpoints.validate()?;
+        Ok(Self { checkpoints: Some(checkpoints), ..self })
     }
 
     /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
     ///
     /// # Errors
-    /// [`Error::Data`] for an empty split, [`Error::Diverged`], [`recs_core::Error::Cancelled`].
+    /// [`Error::Data`] for an empty split, [`Error::Diverged`], [`recs_core::Error::Cancelled`]; with checkpoints
+    /// [`Error::CheckpointBusy`], [`Error::CheckpointDiffers`] and [`Error::CheckpointDamaged`].
     pub fn fit(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Fitted> {
         let started = Instant::now();
         let split = Split::new(&self.data, self.config.split)?;
@@ -93,29 +118,16 @@ impl Trainer {
             observer,
             cancel,
         };
-        let known = split.before_test();
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
-        let (first, second, coefficients) = if chooses {
-            let sample = spread(&split.validation, self.config.validation_rows);
-            let first = job.run(&split.train, &Rates::Validated(&sample))?;
-            let coefficients = self.repeat(&first.weights, &split, cancel)?;
-            let rates = first.history.iter().take(first.best_epochs).map(|e| e.learning_rate).collect();
-            let second = if self.config.refit { Some(job.run(&known, &Rates::Fixed(rates))?) } else { None };
-            (first, second, coefficients)
-        } else {
-            let rates = vec![self.config.learning_rate; self.config.epochs];
-            (job.run(&known, &Rates::Fixed(rates))?, None, None)
-        };
-        let chose_only = chooses && second.is_none();
+        let mut keeper = self.keeper(observer)?;
+        let Trained { weights, epochs, coefficients, history, refit_history } =
+            self.train(&job, &split, chooses, &mut keeper)?;
+        let (chose_only, known) = (chooses && !self.config.refit, split.before_test());
         let trained_on = if chose_only { &split.train } else { &known };
         let baseline = Instant::now();
         let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
-        let Ran { weights, history: refit_history, best_epochs } = match second {
-            Some(second) => second,
-            None => Ran { weights: first.weights, history: Vec::new(), best_epochs: first.best_epochs },
-        };
         let purchases = purchases_of(&self.data, &self.model, &self.config, trained_on);
         let term = |(config, coefficients)| {
             RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
@@ -123,6 +135,7 @@ impl Trainer {
         let repeat = self.config.repeat.zip(coefficients).map(term);
         let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
         let test = judge(&evaluator.with_repeat(repeat.clone()), &split.test, observer, cancel)?;
+        keeper.map_or(Ok(()), Keeper::finish)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),
             vocabulary: Arc::clone(&self.vocabulary),
@@ -132,13 +145,59 @@ impl Trainer {
             split,
             repeat,
             chose_only,
-            history: first.history,
+            history,
             refit_history,
-            epochs: best_epochs,
+            epochs,
             test,
             popularity,
             seconds: started.elapsed().as_secs_f64(),
         })
+    }
+
+    fn keeper<'a>(&'a self, observer: &'a dyn Observer) -> Result<Option<Keeper<'a>>> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
+        let threads = self.pool.current_num_threads();
+        let Self { config, model, vocabulary, data, .. } = self;
+        let fingerprint = Fingerprint::new(config, model, vocabulary, data, threads)?;
+        Keeper::new(checkpoints, model, fingerprint, observer).map(Some)
+    }
+
+    /// The run that chooses and the refit, or the only run.
+    fn train(
+        &self,
+        job: &Job<'_>,
+        split: &Split,
+        chooses: bool,
+        keeper: &mut Option<Keeper<'_>>,
+    ) -> Result<Trained> {
+        let known = split.before_test();
+        if !chooses {
+            let rates = vec![self.config.learning_rate; self.config.epochs];
+            let Ran { weights, history, best_epochs } = job.run(&known, &Rates::Fixed(rates), keeper)?;
+            let (coefficients, refit_history) = (None, Vec::new());
+            return Ok(Trained { weights, epochs: best_epochs, coefficients, history, refit_history });
+        }
+        let (weights, chosen) = match keeper.as_ref().and_then(Keeper::chosen) {
+            Some(chosen) => (None, chosen),
+            None => {
+                let sample = spread(&split.validation, self.config.validation_rows);
+                let Ran { weights, history, best_epochs } =
+                    job.run(&split.train, &Rates::Validated(&sample), keeper)?;
+                let coefficients = self.repeat(&weights, split, job.cancel)?;
+                (Some(weights), Chosen { history, best_epochs, coefficients })
+            }
+        };
+        let (weights, refit_history) = match weights {
+            Some(weights) if !self.config.refit => (weights, Vec::new()),
+            _ => {
+                keeper.iter_mut().for_each(|keeper| keeper.refits(&chosen));
+                let rates = chosen.history.iter().take(chosen.best_epochs).map(|e| e.learning_rate).collect();
+                let ran = job.run(&known, &Rates::Fixed(rates), keeper)?;
+                (ran.weights, ran.history)
+            }
+        };
+        let Chosen { history, best_epochs, coefficients } = chosen;
+        Ok(Trained { weights, epochs: best_epochs, coefficients, history, refit_history })
     }
 
     /// Fits what customers buy again on the validation rows, towers and purchases being those of the training rows.

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `init.rs` | starting weights from a seed |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
-//! | `run.rs` | epochs over a set of rows: schedule, early stopping, best weights |
+//! | `run.rs` | epochs over a set of rows: early stopping, best weights |
+//! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
+//! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
 //! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
@@ -12,9 +14,11 @@
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
+mod epoch;
 mod evaluate;
 mod fit;
 mod init;
+mod keeper;
 mod popularity;
 mod repeat;
 mod run;

@@ -1,25 +1,26 @@
 //! Epochs over a set of rows.
 
+use super::epoch::{Place, Progress};
 use super::evaluate::Evaluator;
 use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
+use super::keeper::Keeper;
 use super::popularity::Popularity;
-use crate::backend::{Backend, Batch, CpuBackend, StepLoss};
-use crate::config::{Examples, Preset, TrainConfig};
-use crate::data::{CustomerEpoch, EpochOrder, Purchases, SplitKind, TrainData};
-use crate::error::{Error, Result};
-use crate::schedule::{Plateau, warm_up};
+use crate::backend::{Backend, CpuBackend};
+use crate::config::{Preset, TrainConfig};
+use crate::data::{Purchases, TrainData};
+use crate::error::Result;
+use crate::schedule::Plateau;
 use rayon::ThreadPool;
-use recs_core::model::{Histories, ModelConfig, Weights};
+use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
-use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One epoch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EpochStats {
     /// From 1.
     pub epoch: usize,
@@ -60,12 +61,39 @@ pub(super) enum Rates<'a> {
     Fixed(Vec<f32>),
 }
 
-const STAGE: &str = "train";
-const REPORT_EVERY: Duration = Duration::from_millis(200);
+/// What the validation says so far.
+struct Choice {
+    plateau: Option<Plateau>,
+    /// Rate of the next epoch.
+    rate: f32,
+    /// Recall of the best epoch, and its number from 1.
+    best: Option<(f64, usize)>,
+    /// Its weights, with early stopping.
+    weights: Option<Weights>,
+}
+
+impl Choice {
+    fn new(config: &TrainConfig) -> Self {
+        let (plateau, rate) = (config.schedule.plateau.map(Plateau::new), config.learning_rate);
+        Self { plateau, rate, best: None, weights: None }
+    }
+
+    /// Takes the validation of `epoch`, from 1; true when it is the best so far.
+    fn take(&mut self, config: &TrainConfig, epoch: usize, recall: f64) -> bool {
+        self.rate = self.plateau.as_mut().map_or(self.rate, |p| p.next_rate(config.learning_rate, recall));
+        let is_best = self.best.is_none_or(|(best, _)| recall > best);
+        if is_best {
+            self.best = Some((recall, epoch));
+        }
+        is_best
+    }
+}
+
+pub(super) const STAGE: &str = "train";
 
 impl Job<'_> {
-    /// Trains from the seed's starting weights on `rows`.
-    pub(super) fn run(&self, rows: &[u32], rates: &Rates<'_>) -> Result<Ran> {
+    /// The backend at the seed's starting weights.
+    fn backend(&self, rows: &[u32]) -> Result<CpuBackend> {
         let config = self.config;
         let mut weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
         if config.preset == Preset::Recommended {
@@ -75,7 +103,27 @@ impl Job<'_> {
         start_biases(self.model, self.data, &popularity, &mut weights);
         let log_q = popularity.log_q();
         let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
-        let mut backend = CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)?;
+        CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)
+    }
+
+    /// Trains from the seed's starting weights on `rows`, or from where the keeper has the run.
+    pub(super) fn run(
+        &self,
+        rows: &[u32],
+        rates: &Rates<'_>,
+        keeper: &mut Option<Keeper<'_>>,
+    ) -> Result<Ran> {
+        let config = self.config;
+        let mut backend = self.backend(rows)?;
+        let mut choice = Choice::new(config);
+        let mut place = Place::default();
+        if let Some((at, weights)) = keeper.as_mut().map_or(Ok(None), |k| k.resume(&mut backend))? {
+            for stats in &at.history {
+                let recall = stats.validation_recall_at_100;
+                recall.map(|recall| choice.take(config, stats.epoch, recall));
+            }
+            (place, choice.weights) = (at, weights);
+        }
         let epochs = match rates {
             Rates::Fixed(rates) => rates.len(),
             Rates::Validated(_) => config.epochs,
@@ -83,173 +131,44 @@ impl Job<'_> {
         let total = Some((epochs * rows.len()) as u64);
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
         let purchases = purchases_of(self.data, self.model, config, rows);
-        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs));
-        let mut plateau = config.schedule.plateau.map(Plateau::new);
-        let mut rate = config.learning_rate;
-        let mut best: Option<(f64, usize, Weights)> = None;
-        for epoch in 0..epochs {
-            if let Rates::Fixed(rates) = rates {
-                rate = rates[epoch];
-            }
-            let mut stats = state.epoch(&mut backend, epoch, rate)?;
+        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs, place));
+        for epoch in state.place.epoch..epochs {
+            let rate = match rates {
+                Rates::Fixed(rates) => rates[epoch],
+                Rates::Validated(_) => choice.rate,
+            };
+            let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;
             if let Rates::Validated(validation) = rates
                 && !validation.is_empty()
             {
                 let weights = backend.weights();
-                let recall = self.validate(&weights, &purchases, validation)?;
+                let recall = self.validate(&weights, &purchases, validation);
+                let recall = recall.map_err(|e| state.not_finite(e, stats.loss, keeper))?;
                 stats.validation_recall_at_100 = Some(recall);
-                if best.as_ref().is_none_or(|(b, ..)| recall > *b) {
-                    best = Some((recall, epoch + 1, weights));
+                if choice.take(config, epoch + 1, recall) && config.early_stopping.is_some() {
+                    choice.weights = Some(weights);
                 }
-                rate = plateau.as_mut().map_or(rate, |p| p.next_rate(config.learning_rate, recall));
             }
             state.finish(stats);
-            let waited = best.as_ref().map_or(0, |(_, at, _)| epoch + 1 - at);
+            let waited = choice.best.map_or(0, |(_, at)| epoch + 1 - at);
             let validates = matches!(rates, Rates::Validated(_));
             if validates && config.early_stopping.is_some_and(|stop| waited >= stop.patience) {
                 break;
             }
         }
         self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
-        let ran = state.history.len();
-        let (best_epochs, mut weights) = match best {
-            // Without early stopping all epochs are wanted, whatever the validation said.
-            Some((_, at, weights)) if config.early_stopping.is_some() => (at, weights),
-            _ => (ran, backend.weights()),
+        let history = state.place.history;
+        // Without early stopping all epochs are wanted, whatever the validation said.
+        let (best_epochs, mut weights) = match (choice.best, choice.weights) {
+            (Some((_, at)), Some(weights)) => (at, weights),
+            _ => (history.len(), backend.weights()),
         };
         centre_biases(self.model, self.data, &mut weights);
-        Ok(Ran { weights, history: state.history, best_epochs })
+        Ok(Ran { weights, history, best_epochs })
     }
 
     fn validate(&self, weights: &Weights, purchases: &Arc<Purchases>, validation: &[u32]) -> Result<f64> {
         let evaluator = Evaluator::new(self.data, self.model, weights, purchases, self.pool)?;
         Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
-    }
-}
-
-/// Steps, counted and reported.
-struct Progress<'a> {
-    job: &'a Job<'a>,
-    rows: &'a [u32],
-    purchases: &'a Purchases,
-    epochs: usize,
-    batch: usize,
-    steps: u64,
-    done: u64,
-    reported: Instant,
-    history: Vec<EpochStats>,
-}
-
-/// The batches of an epoch.
-enum Batches<'a> {
-    Rows {
-        order: EpochOrder<'a>,
-        with_histories: Option<(&'a TrainData, &'a Purchases)>,
-        histories: Histories,
-    },
-    Customers(CustomerEpoch<'a>),
-}
-
-impl Batches<'_> {
-    fn next(&mut self, n: usize) -> Option<Batch<'_>> {
-        match self {
-            Self::Rows { order, with_histories, histories } => {
-                let rows = order.next_batch(n)?;
-                if let Some((data, purchases)) = with_histories {
-                    *histories = purchases.histories(data, rows);
-                }
-                Some(Batch { histories: with_histories.is_some().then_some(histories), ..Batch::rows(rows) })
-            }
-            Self::Customers(epoch) => epoch.next_batch(n),
-        }
-    }
-}
-
-impl<'a> Progress<'a> {
-    fn new(job: &'a Job<'a>, rows: &'a [u32], purchases: &'a Purchases, epochs: usize) -> Self {
-        let batch = job.config.batch.min(rows.len()).max(1);
-        let (reported, history) = (Instant::now(), Vec::new());
-        Self { job, rows, purchases, epochs, batch, steps: 0, done: 0, reported, history }
-    }
-
-    /// The batches of an epoch, and how many there are.
-    fn batches(&self, epoch: usize) -> (Batches<'a>, usize) {
-        let (job, seed) = (self.job, self.job.config.seed);
-        match job.config.examples {
-            Examples::Rows => {
-                let order = EpochOrder::new(self.rows, seed, epoch);
-                let looks = job.model.schema.widths(Tower::Query).has_history;
-                let with_histories = looks.then_some((&**job.data, self.purchases));
-                let histories = Histories::default();
-                (Batches::Rows { order, with_histories, histories }, self.rows.len() / self.batch)
-            }
-            Examples::Customers(mut hold_out) => {
-                if job.config.split == SplitKind::Random {
-                    hold_out.recency_days = 0.0;
-                }
-                let epoch = CustomerEpoch::new(job.data, self.purchases, hold_out, seed, epoch);
-                let steps = epoch.len().div_ceil(self.batch);
-                (Batches::Customers(epoch), steps)
-            }
-        }
-    }
-
-    /// All batches of an epoch. Of rows only full ones: the rest, less than a batch, is other rows in every epoch.
-    fn epoch(&mut self, backend: &mut dyn Backend, epoch: usize, rate: f32) -> Result<EpochStats> {
-        let (mut batches, total) = self.batches(epoch);
-        let (started, mut loss, mut steps, mut queries) = (Instant::now(), StepLoss::default(), 0, 0);
-        let schedule = self.job.config.schedule;
-        while let Some(batch) = batches.next(self.batch) {
-            self.job.cancel.check()?;
-            self.steps += 1;
-            let progress = (epoch as f64 + steps as f64 / total.max(1) as f64) / self.epochs as f64;
-            let factor = warm_up(schedule.warm_up_steps, self.steps) * schedule.decay.factor(progress);
-            let n = batch.rows.len();
-            let step = backend.step(batch, rate * factor)?;
-            if !step.total().is_finite() {
-                return Err(Error::Diverged { epoch, step: steps, loss: step.total() });
-            }
-            loss.retrieval += step.retrieval;
-            loss.regularisation += step.regularisation;
-            steps += 1;
-            queries += n;
-            self.report(epoch, steps, total);
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        // A pass over customers is one over their purchases.
-        let examples = match self.job.config.examples {
-            Examples::Rows => queries,
-            Examples::Customers(_) => self.rows.len(),
-        };
-        Ok(EpochStats {
-            epoch: epoch + 1,
-            loss: loss.total() / steps.max(1) as f64,
-            learning_rate: rate,
-            validation_recall_at_100: None,
-            seconds,
-            examples_per_s: examples as f64 / seconds.max(1e-9),
-        })
-    }
-
-    fn report(&mut self, epoch: usize, steps: usize, total: usize) {
-        if self.reported.elapsed() >= REPORT_EVERY {
-            self.reported = Instant::now();
-            self.done = (epoch * self.rows.len() + self.rows.len() * steps / total.max(1)) as u64;
-            self.job.observer.on_event(&Event::Progress { stage: STAGE, done: self.done });
-        }
-    }
-
-    fn finish(&mut self, stats: EpochStats) {
-        let step = stats.epoch as u64;
-        let metric = |name: &str, value: f64| {
-            self.job.observer.on_event(&Event::Metric { name: name.into(), step, value });
-        };
-        metric("loss", stats.loss);
-        metric("learning_rate", f64::from(stats.learning_rate));
-        metric("examples_per_s", stats.examples_per_s);
-        if let Some(recall) = stats.validation_recall_at_100 {
-            metric("validation_recall_at_100", recall);
-        }
-        self.history.push(stats);
     }
 }

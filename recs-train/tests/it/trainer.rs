@@ -9,7 +9,7 @@ use recs_train::trainer::evaluate_artifact;
 use recs_train::{EarlyStopping, Error, Evaluation, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
-async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
+pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     let schema = Schema::retail();
     let dataset = dataset(rows, 3).await;
     let small = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };

@@ -23,7 +23,11 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     let observer = context.observer.clone();
     let loading =
         TrainData::load(&dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
-    let trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
+    let mut trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
+    let checkpoints = args.checkpoints.config();
+    if let Some(checkpoints) = &checkpoints {
+        trainer = trainer.with_checkpoints(checkpoints.clone())?;
+    }
     let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
     let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));
     let fitted = fitting.await.map_err(|_| Error::Worker { doing: "training" })??;
@@ -45,6 +49,8 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     evaluation(&mut report, &fitted.test, &fitted.popularity);
     let artifact = fitted.into_artifact(&version)?;
     artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    // Not before: a run that is killed while it publishes goes on, too.
+    checkpoints.map_or(Ok(()), |checkpoints| checkpoints.remove())?;
     report.line(format!("published {}", context.root.model(&version)?.url()));
     report.set("seconds", started.elapsed().as_secs_f64());
     Ok(report)

@@ -6,7 +6,7 @@ use super::gradients::Gradients;
 use super::matrix::Matrix;
 use super::tower_step::{Rows, TowerStep};
 use super::update::{Factors, Update};
-use crate::backend::{Backend, Batch, StepLoss};
+use crate::backend::{Backend, Batch, State, StepLoss};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
@@ -333,5 +333,9 @@ impl Backend for CpuBackend {
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.update.settle(&mut self.weights));
         self.weights.clone()
+    }
+
+    fn state(&mut self) -> State<'_> {
+        self.update.state(&self.model, &mut self.weights)
     }
 }

@@ -2,9 +2,11 @@
 
 use super::gradients::dense_squares;
 use super::tower_step::TowerStep;
+use crate::backend::State;
+use crate::checkpoint::{Tensor, Values};
 use crate::optim::{Clip, Optimiser, OptimiserConfig, Step, squares};
 use rayon::prelude::*;
-use recs_core::model::{TowerWeights, Weights};
+use recs_core::model::{ModelConfig, TowerWeights, Weights};
 use std::sync::Arc;
 
 /// Optimiser state of a model.
@@ -136,6 +138,27 @@ impl Update {
         }
         self.embeddings.settled();
         self.dense.settled();
+    }
+
+    /// Weights and all that belongs to them, by name.
+    pub(super) fn state<'a>(&'a mut self, model: &ModelConfig, weights: &'a mut Weights) -> State<'a> {
+        let Self { embeddings, dense, query, candidate, .. } = self;
+        let mut tensors = Vec::new();
+        for (weights, state) in Tensor::of_weights(model, weights, "").into_iter().zip([query, candidate]) {
+            let dense = state.dense.iter_mut().flatten();
+            for (weights, state) in weights.into_iter().zip(state.embeddings.iter_mut().chain(dense)) {
+                let (numbers, last) = state.state();
+                let name = weights.name.clone();
+                tensors.push(weights);
+                for (i, numbers) in numbers.into_iter().enumerate() {
+                    tensors.push(Tensor::flat(format!("{name}.state_{i}"), Values::F32(numbers)));
+                }
+                if !last.is_empty() {
+                    tensors.push(Tensor::flat(format!("{name}.last"), Values::U32(last)));
+                }
+            }
+        }
+        State { tensors, steps: [("steps.embeddings", embeddings), ("steps.dense", dense)] }
     }
 }
 
