@@ -1,9 +1,8 @@
 //! A trained model -> what serving needs.
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluation::{Evaluation, Evaluator, Served};
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
-use super::served::Served;
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{

@@ -1,6 +1,6 @@
 //! Choose on validation, refit on everything before the test, report once.
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluation::{Evaluation, Evaluator};
 use super::popularity::Popularity;
 use super::repeat::RepeatTerm;
 use super::run::{EpochStats, Job, Ran, Rates};

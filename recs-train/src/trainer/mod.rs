@@ -5,23 +5,21 @@
 //! | `init.rs` | starting weights from a seed |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
 //! | `run.rs` | epochs over a set of rows: schedule, early stopping, best weights |
-//! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
+//! | `evaluation/` | [`Evaluator`]: ranks and lists by blocked products; of a published model too |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
-//! | `served.rs` | what a published model knows of customers |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
-mod evaluate;
+mod evaluation;
 mod fit;
 mod init;
 mod popularity;
 mod repeat;
 mod run;
-mod served;
 
 pub use artifact::evaluate_artifact;
-pub use evaluate::{Evaluation, Evaluator};
+pub use evaluation::{Evaluation, Evaluator};
 pub use fit::{Fitted, Trainer};
 pub use init::initial_weights;
 pub use popularity::Popularity;

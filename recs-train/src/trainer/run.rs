@@ -1,6 +1,6 @@
 //! Epochs over a set of rows.
 
-use super::evaluate::Evaluator;
+use super::evaluation::Evaluator;
 use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
 use super::popularity::Popularity;
