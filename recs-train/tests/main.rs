@@ -5,6 +5,7 @@
 
 mod it {
     mod cache;
+    mod evaluation;
     mod finite_differences;
     #[cfg(feature = "mlflow")]
     mod mlflow;

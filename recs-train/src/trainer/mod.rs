@@ -19,7 +19,10 @@ mod repeat;
 mod run;
 
 pub use artifact::evaluate_artifact;
-pub use evaluation::{Evaluation, Evaluator};
+pub use evaluation::{
+    BootstrapConfig, Bootstrapped, EvaluateOptions, Evaluation, Evaluator, ReportInputs, Seen, Slice,
+    SliceConfig, SliceTable, Spread,
+};
 pub use fit::{Fitted, Trainer};
 pub use init::initial_weights;
 pub use popularity::Popularity;

@@ -6,7 +6,7 @@ use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
 use recs_train::trainer::evaluate_artifact;
-use recs_train::{EarlyStopping, Error, Evaluation, Fitted, TrainConfig, Trainer};
+use recs_train::{EarlyStopping, Error, EvaluateOptions, Evaluation, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
 async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
@@ -59,8 +59,9 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     let judge = async |rows: &[Purchase], split| {
         let dataset = dataset(rows, 3).await;
         let data = load(&dataset, &artifact.config.schema, &artifact.vocabulary).await;
-        let events = Collect::default();
-        let judged = evaluate_artifact(&artifact, &data, split, 2, &events, &CancelToken::new()).unwrap();
+        let (events, options) = (Collect::default(), EvaluateOptions::default());
+        let judged =
+            evaluate_artifact(&artifact, &data, split, &options, 2, &events, &CancelToken::new()).unwrap();
         let warned = events.events().iter().any(|e| matches!(e, Event::Warning { .. }));
         (judged, warned)
     };
@@ -72,6 +73,14 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     );
     let served = |evaluation: &Evaluation| evaluation.with_repeat.as_ref().unwrap().ranks.clone();
     assert_eq!(served(&again), served(&before));
+    // Everything else too: what the model knows of customers is what the training's rows say.
+    let json = |e: &Evaluation| {
+        let mut e = Evaluation { seconds: 0.0, ..e.clone() };
+        e.with_repeat.iter_mut().for_each(|e| e.seconds = 0.0);
+        serde_json::to_string(&e).unwrap()
+    };
+    assert_eq!(json(&again), json(&before));
+    assert_eq!(before.slices.len(), 4);
     assert_eq!((popularity.ranks, warned), (popular.ranks, false));
     // Purchases of a hundred products only: a hundred places would be enough for all of them.
     let few: Vec<Purchase> = rows.iter().filter(|r| r.product % 8 == 0).cloned().collect();

@@ -1,6 +1,7 @@
 //! Rows -> ranks of their products, and lists of their customers.
 
 use super::known::{Entries, Known};
+use super::options::Seen;
 use super::report::Evaluation;
 use super::score::Both;
 use super::served::Served;
@@ -106,13 +107,13 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Evaluates `rows`; the list of a customer is that of their last row among them. Nothing is left out of the
-    /// lists.
+    /// lists. [`Evaluator::report`] says more of the same.
     ///
     /// # Errors
     /// [`recs_core::Error::NonFinite`] for a model that has diverged, [`recs_core::Error::Cancelled`].
     pub fn evaluate(&self, rows: &[u32], cancel: &CancelToken) -> Result<Evaluation> {
         let started = Instant::now();
-        let ranked = self.rank(rows, cancel)?;
+        let ranked = self.rank(rows, Seen::Keep, cancel)?;
         let of = |(ranks, lists): &(Vec<_>, ListStats)| {
             Evaluation::new(sums(ranks), Some(lists), started.elapsed().as_secs_f64())
         };
@@ -129,7 +130,7 @@ impl<'a> Evaluator<'a> {
     pub fn ranks(&self, rows: &[u32], cancel: &CancelToken) -> Result<[Vec<Option<u32>>; 2]> {
         let parts = self.by_blocks(rows, QUERY_BLOCK, |_, rows| {
             cancel.check()?;
-            Ok(vec![self.block(rows, |_| false)?])
+            Ok(vec![self.block(rows, Seen::Keep, |_| false)?])
         })?;
         let mut all = [Vec::new(), Vec::new()];
         for part in parts {
@@ -140,7 +141,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Ranks of all rows, in their order, and the lists of their customers.
-    pub(super) fn rank(&self, rows: &[u32], cancel: &CancelToken) -> Result<Ranked> {
+    pub(super) fn rank(&self, rows: &[u32], seen: Seen, cancel: &CancelToken) -> Result<Ranked> {
         let mut last_row = HashMap::new();
         for &row in rows {
             last_row.insert(self.data.customer[row as usize], row);
@@ -156,7 +157,7 @@ impl<'a> Evaluator<'a> {
         let parts = self.by_blocks(rows, QUERY_BLOCK, |_, rows| {
             cancel.check()?;
             let wants_list = |row| last_row.get(&self.data.customer[row as usize]) == Some(&row);
-            let Both { towers, with_repeat } = self.block(rows, wants_list)?;
+            let Both { towers, with_repeat } = self.block(rows, seen, wants_list)?;
             let own = &lists[rayon::current_thread_index().unwrap_or(0) % lists.len()];
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             let with_repeat = with_repeat.map(|scored| scored.count(own.with_repeat.as_mut()));

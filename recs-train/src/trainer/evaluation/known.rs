@@ -27,6 +27,18 @@ impl Known<'_> {
         }
     }
 
+    /// Products that the customer of a row bought, with their numbers of rows, ascending.
+    pub(super) fn bought(&self, data: &TrainData, row: u32) -> Vec<(u32, u32)> {
+        match self {
+            Self::Rows { purchases, .. } => {
+                let at = |row: u32| day(data.timestamp[row as usize]);
+                let rows = purchases.of(data.customer[row as usize]).iter().copied();
+                Purchases::counted(data, rows.filter(|&other| at(other) != at(row)))
+            }
+            Self::Served(served) => served.purchases(data, row),
+        }
+    }
+
     pub(super) fn has_repeats(&self) -> bool {
         match self {
             Self::Rows { repeat, .. } => repeat.is_some(),

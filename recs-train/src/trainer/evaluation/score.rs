@@ -2,6 +2,7 @@
 
 use super::evaluator::Evaluator;
 use super::known::Entries;
+use super::options::Seen;
 use crate::data::NO_PRODUCT;
 use crate::error::Result;
 use ndarray::{Array2, s};
@@ -37,24 +38,21 @@ impl Scored {
 }
 
 impl Evaluator<'_> {
-    /// Scores some rows; `wants_list` says of which the list is wanted.
-    pub(super) fn block(&self, rows: &[u32], wants_list: impl Fn(u32) -> bool) -> Result<Both<Scored>> {
+    /// Scores some rows; `wants_list` says of which the list is wanted. Rows whose own product is removed as seen have no
+    /// rank.
+    pub(super) fn block(
+        &self,
+        rows: &[u32],
+        seen: Seen,
+        wants_list: impl Fn(u32) -> bool,
+    ) -> Result<Both<Scored>> {
         let queries = self.queries(rows)?;
         let products = self.catalogue().nrows();
         let mut scores = Array2::zeros((rows.len(), products.min(CANDIDATE_BLOCK)));
         let targets: Vec<u32> = rows.iter().map(|&row| self.product_of(row)).collect();
-        // First the targets' own scores, then how many are at least as high: both from the same product, so that a
-        // target always ties with itself.
-        let mut own = vec![None; rows.len()];
         let blocks = products.div_ceil(CANDIDATE_BLOCK);
-        for block in 0..blocks {
-            let from = self.score(&queries, block, &mut scores);
-            for (i, own) in own.iter_mut().enumerate() {
-                if let Some(at) = place(targets[i], from) {
-                    *own = scores.get((i, at)).copied().or(*own);
-                }
-            }
-        }
+        let own = self.own_scores(&queries, &targets, &mut scores);
+        let removed: Vec<Vec<u32>> = rows.iter().map(|&row| self.removed(row, seen)).collect();
         let counts = || Counts::new(rows.iter().map(|&row| wants_list(row)));
         let (mut towers, repeats) = (counts(), self.repeats(rows, &queries));
         let mut with_repeat = repeats.as_ref().map(|_| counts());
@@ -64,14 +62,46 @@ impl Evaluator<'_> {
             for (i, mut row) in scores.rows_mut().into_iter().enumerate() {
                 let mut row = row.slice_mut(s![..width]);
                 let row = row.as_slice_mut().unwrap_or_default();
-                towers.add(i, from, row, own[i])?;
+                towers.count(i, row, own[i])?;
+                towers.before[i] -= remove(&removed[i], from, row, own[i]);
+                towers.list(i, from, row);
                 if let (Some(repeats), Some(counts)) = (&repeats, &mut with_repeat) {
                     let added = add(&repeats[i], from, row, targets[i]);
-                    counts.add(i, from, row, own[i].map(|own| own + added))?;
+                    counts.count(i, row, own[i].map(|own| own + added))?;
+                    counts.list(i, from, row);
                 }
             }
         }
-        Ok(Both { towers: towers.finish(&targets), with_repeat: with_repeat.map(|c| c.finish(&targets)) })
+        let finish = |counts: Counts| counts.finish(&targets, &removed);
+        Ok(Both { towers: finish(towers), with_repeat: with_repeat.map(finish) })
+    }
+
+    /// The scores of the rows' own products. They come from the same product of matrices as all scores, so that a target
+    /// always ties with itself; scores of a catalogue of one block are those of `scores` afterwards.
+    fn own_scores(
+        &self,
+        queries: &Array2<f32>,
+        targets: &[u32],
+        scores: &mut Array2<f32>,
+    ) -> Vec<Option<f32>> {
+        let mut own = vec![None; targets.len()];
+        for block in 0..self.catalogue().nrows().div_ceil(CANDIDATE_BLOCK) {
+            let from = self.score(queries, block, scores);
+            for (i, own) in own.iter_mut().enumerate() {
+                if let Some(at) = place(targets[i], from) {
+                    *own = scores.get((i, at)).copied().or(*own);
+                }
+            }
+        }
+        own
+    }
+
+    /// Products that are taken out of the ranking of a row, ascending.
+    fn removed(&self, row: u32, seen: Seen) -> Vec<u32> {
+        match seen {
+            Seen::Keep => Vec::new(),
+            Seen::Remove => self.known.bought(self.data, row).into_iter().map(|bought| bought.0).collect(),
+        }
     }
 
     /// Scores of a block of candidates; gives the block's first candidate.
@@ -88,6 +118,18 @@ impl Evaluator<'_> {
 /// Place of a product among the candidates from `from` on.
 fn place(product: u32, from: usize) -> Option<usize> {
     (product as usize).checked_sub(from)
+}
+
+/// Gives products the lowest score there is; gives how many of them were scored at least as high as the row's own.
+fn remove(products: &[u32], from: usize, scores: &mut [f32], own: Option<f32>) -> u32 {
+    let mut before = 0;
+    for &product in products {
+        if let Some(score) = place(product, from).and_then(|at| scores.get_mut(at)) {
+            before += u32::from(own.is_some_and(|own| *score >= own));
+            *score = f32::MIN;
+        }
+    }
+    before
 }
 
 /// Adds a row's repeat terms to its scores; gives what its own product gets, in whichever block that is.
@@ -114,22 +156,31 @@ impl Counts {
         Self { before: vec![0; lists.len()], lists }
     }
 
-    fn add(&mut self, row: usize, from: usize, scores: &[f32], own: Option<f32>) -> Result<()> {
+    fn count(&mut self, row: usize, scores: &[f32], own: Option<f32>) -> Result<()> {
         if let Some(own) = own {
             self.before[row] += count_at_least(scores, own)?;
-        }
-        if let Some(list) = &mut self.lists[row] {
-            list.push_scores(from as u32, scores);
         }
         Ok(())
     }
 
-    fn finish(mut self, targets: &[u32]) -> Scored {
-        let rank = |(&target, &before): (&u32, &u32)| (target != NO_PRODUCT).then(|| before - 1);
-        let list = |list: &mut TopK| list.take_sorted().iter().map(|hit| hit.index).collect();
-        Scored {
-            ranks: targets.iter().zip(&self.before).map(rank).collect(),
-            lists: self.lists.iter_mut().flatten().map(list).collect(),
+    fn list(&mut self, row: usize, from: usize, scores: &[f32]) {
+        if let Some(list) = &mut self.lists[row] {
+            list.push_scores(from as u32, scores);
         }
+    }
+
+    fn finish(mut self, targets: &[u32], removed: &[Vec<u32>]) -> Scored {
+        let is_removed = |product: u32, removed: &[u32]| removed.binary_search(&product).is_ok();
+        let rank = |(i, &target): (usize, &u32)| {
+            let is_ranked = target != NO_PRODUCT && !is_removed(target, &removed[i]);
+            is_ranked.then(|| self.before[i] - 1)
+        };
+        // What was removed is at the end of a list that would be shorter otherwise.
+        let list = |(list, removed): (&mut Option<TopK>, &Vec<u32>)| {
+            let hits = list.as_mut()?.take_sorted().into_iter().map(|hit| hit.index);
+            Some(hits.filter(|&product| !is_removed(product, removed)).collect())
+        };
+        let ranks = targets.iter().enumerate().map(rank).collect();
+        Scored { ranks, lists: self.lists.iter_mut().zip(removed).filter_map(list).collect() }
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Served<'a> {
     }
 
     /// Products of the model's catalogue that the row's customer bought, without the row's own day.
-    fn purchases(&self, data: &TrainData, row: u32) -> Vec<(u32, u32)> {
+    pub(super) fn purchases(&self, data: &TrainData, row: u32) -> Vec<(u32, u32)> {
         let Some(&position) = self.positions.get(&data.customer[row as usize]) else { return Vec::new() };
         let (products, counts) = self.artifact.customers.purchases(position);
         let own_day = day(data.timestamp[row as usize]);
