@@ -1,6 +1,6 @@
 //! Choose on validation, refit on everything before the test, report once.
 
-use super::evaluation::{Evaluation, Evaluator, ReportInputs};
+use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs};
 use super::popularity::Popularity;
 use super::repeat::RepeatTerm;
 use super::run::{EpochStats, Job, Ran, Rates};
@@ -224,6 +224,23 @@ impl Fitted {
         let purchases = Arc::new(Purchases::new(&self.data, &trained_on));
         let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, pool)?;
         Ok(towers.with_repeat(self.repeat.clone()))
+    }
+
+    /// Judges the test rows once more, with other options: the model, and popularity beside it. `pool` scores.
+    ///
+    /// # Errors
+    /// As [`Evaluator::report`].
+    pub fn report(
+        &self,
+        options: &EvaluateOptions,
+        pool: &ThreadPool,
+        cancel: &CancelToken,
+    ) -> Result<(Evaluation, Evaluation)> {
+        options.check(&self.model.schema)?;
+        let popularity = &Popularity::fit(&self.data, &self.trained_on());
+        let (schema, vocabulary) = (&self.model.schema, &*self.vocabulary);
+        let inputs = ReportInputs { options, popularity, schema, vocabulary };
+        self.evaluator(pool)?.report(&self.split.test, &inputs, cancel)
     }
 
     /// The rows that the weights were trained on.

@@ -189,3 +189,105 @@ impl Spread {
         Self { standard_error: (square / (n - 1.0).max(1.0)).sqrt(), low: point(0.025), high: point(0.975) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pool() -> ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap()
+    }
+
+    /// The samples written out: the drawn customers' rows one after the other.
+    fn written_out(
+        ranks: &[Option<u32>],
+        customer: &[u32],
+        customers: usize,
+        (samples, seed): (usize, u64),
+        is_in: impl Fn(usize) -> bool,
+    ) -> [Vec<f64>; 2] {
+        let (mut recall, mut mrr) = (Vec::new(), Vec::new());
+        for sample in 0..samples {
+            let mut weights = vec![0; customers];
+            draw(&mut weights, seed ^ (sample as u64).wrapping_mul(GOLDEN));
+            assert_eq!(weights.iter().sum::<u32>() as usize, customers);
+            let rows = (0..ranks.len()).filter(|&row| is_in(row));
+            let drawn = rows.flat_map(|row| vec![ranks[row]; weights[customer[row] as usize] as usize]);
+            let all = sums(&drawn.collect::<Vec<_>>());
+            recall.extend(all.recall_at(100));
+            mrr.extend(all.mrr());
+        }
+        [recall, mrr]
+    }
+
+    fn deviation(values: &[f64]) -> f64 {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let square = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        (square / (values.len() - 1) as f64).sqrt()
+    }
+
+    proptest! {
+        #[test]
+        fn sums_with_weights_are_the_samples_written_out(
+            rows in proptest::collection::vec((0u32..9, proptest::option::of(0u32..200), 0u32..3), 30..90),
+            seed in any::<u64>(),
+        ) {
+            let mut present: Vec<u32> = rows.iter().map(|row| row.0).collect();
+            present.sort_unstable();
+            present.dedup();
+            let place = |row: &(u32, _, _)| present.binary_search(&row.0).unwrap() as u32;
+            let customer: Vec<u32> = rows.iter().map(place).collect();
+            let ranks: Vec<Option<u32>> = rows.iter().map(|row| row.1).collect();
+            let of: Vec<u32> = rows.iter().map(|row| row.2).collect();
+            let slicing = Slicing { by: "third".into(), names: vec![String::new(); 3], of: of.clone() };
+            let sums = Sums::new(&ranks, &customer, present.len(), &[slicing]);
+            let config = BootstrapConfig { samples: 150, seed };
+            let spreads = bootstrap(&[sums], config, &pool(), &CancelToken::new()).unwrap();
+            prop_assume!(present.len() > 1);
+            let spreads = spreads.unwrap().remove(0);
+            let [mut recall, mrr] = written_out(&ranks, &customer, present.len(), (150, seed), |_| true);
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+            prop_assert!(near(spreads.all.recall_at_100.standard_error, deviation(&recall)));
+            prop_assert!(near(spreads.all.mrr.standard_error, deviation(&mrr)));
+            recall.sort_by(f64::total_cmp);
+            // 0.025 x 149 = 3.725, 0.975 x 149 = 145.275.
+            prop_assert!(near(spreads.all.recall_at_100.low, 0.275 * recall[3] + 0.725 * recall[4]));
+            prop_assert!(near(spreads.all.recall_at_100.high, 0.725 * recall[145] + 0.275 * recall[146]));
+            for (slice, error) in (0..).zip(&spreads.slices) {
+                let [recall, _] =
+                    written_out(&ranks, &customer, present.len(), (150, seed), |row| of[row] == slice);
+                let mut there: Vec<u32> = (0..of.len()).filter(|&r| of[r] == slice).map(|r| customer[r]).collect();
+                there.sort_unstable();
+                there.dedup();
+                prop_assert_eq!(error.is_some(), there.len() > 1);
+                prop_assert!(error.is_none_or(|error| near(error, deviation(&recall))));
+            }
+        }
+    }
+
+    /// The textbook's errors: of independent rows, and of customers whose rows are all hits or all misses.
+    #[test]
+    fn the_error_is_that_of_as_many_customers_not_of_as_many_rows() {
+        for (rows, customers) in [(400u32, 400u32), (4000, 400)] {
+            let customer: Vec<u32> = (0..rows).map(|row| row % customers).collect();
+            let ranks: Vec<Option<u32>> = customer.iter().map(|c| (c % 4 == 0).then_some(3)).collect();
+            let sums = Sums::new(&ranks, &customer, customers as usize, &[]);
+            let config = BootstrapConfig { samples: 4000, seed: 1 };
+            let spreads = bootstrap(&[sums], config, &pool(), &CancelToken::new()).unwrap().unwrap();
+            let expected = (0.25 * 0.75 / f64::from(customers)).sqrt();
+            let got = spreads[0].all.recall_at_100.standard_error;
+            assert!((got / expected - 1.0).abs() < 0.06, "{got} beside {expected}");
+        }
+    }
+
+    #[test]
+    fn one_customer_says_nothing_of_others_and_a_cancelled_job_ends() {
+        let sums = |customers: u32| Sums::new(&[Some(1), None], &[0, customers - 1], customers as usize, &[]);
+        let config = BootstrapConfig::default();
+        assert!(bootstrap(&[sums(1)], config, &pool(), &CancelToken::new()).unwrap().is_none());
+        let cancel = CancelToken::new();
+        cancel.cancel();
+        assert!(bootstrap(&[sums(2)], config, &pool(), &cancel).is_err());
+    }
+}
