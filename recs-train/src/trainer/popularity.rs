@@ -1,7 +1,6 @@
 //! Everybody gets what sells best.
 
-use crate::data::{NO_PRODUCT, TrainData};
-use recs_core::metrics::RankSums;
+use crate::data::TrainData;
 
 /// Products by their number of training rows.
 #[derive(Debug, Clone)]
@@ -48,16 +47,6 @@ impl Popularity {
         let before = by_rank.iter().scan(0, |sum, &count| Some(std::mem::replace(sum, *sum + count)));
         let is_head: Vec<bool> = before.map(|before| (before as f64) < limit).collect();
         self.ranks.iter().map(|&rank| is_head[rank as usize]).collect()
-    }
-
-    /// Ranks of the products of `rows`; `product` gives each row's place in the catalogue.
-    pub fn evaluate(&self, product: &[u32], rows: &[u32]) -> RankSums {
-        let mut sums = RankSums::default();
-        for &row in rows {
-            let product = product[row as usize];
-            sums.push((product != NO_PRODUCT).then(|| self.ranks[product as usize]));
-        }
-        sums
     }
 
     /// Natural log of each product's share of the rows, for logQ; a product without rows counts as half a row.
