@@ -58,8 +58,9 @@ impl Default for BootstrapConfig {
 pub struct SliceConfig {
     /// By the customer's known purchases: `new` (none), `1-9`, `10-99`, `100+`.
     pub customers: bool,
-    /// By the product's training rows: `head`, the most bought products that together make 80 % of the training rows, and
-    /// `long_tail`, all others, among them products without training rows.
+    /// By the product's training rows: `head`, the most bought products that together make 80 % of the training rows (of
+    /// equally bought ones those first in the catalogue), and `long_tail`, all others, among them products without training
+    /// rows.
     pub products: bool,
     /// `repurchase` of a product that the customer is known to have bought, and `first_purchase`.
     pub repurchases: bool,
