@@ -276,7 +276,7 @@ impl EvaluationResult {
         let baseline = self.popularity.as_ref().map(|p| p.get().values());
         for (i, (name, value)) in self.values().into_iter().enumerate() {
             let shown = |value: Option<f64>| match name {
-                "novelty" => value.map_or_else(|| "-".into(), |bits| format!("{bits:.2} bits")),
+                "novelty" => value.map_or_else(|| "-".into(), |bits| format!("{bits:.2}")),
                 _ => percent(value),
             };
             text.push_str(&format!("\n{name:<16} {:>9}", shown(value)));

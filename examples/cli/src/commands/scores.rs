@@ -24,9 +24,9 @@ pub(super) fn lines(report: &mut Report, model: &Evaluation, popularity: &Evalua
         let (served, towers, theirs) = (percent(served), percent(towers), percent(theirs));
         report.line(format!("  {name:<12} {served:>9} {towers:>13} {theirs:>11}"));
     }
-    let bits = |novelty: Option<f64>| novelty.map_or_else(|| "-".into(), |bits| format!("{bits:.2} bits"));
+    let bits = |novelty: Option<f64>| novelty.map_or_else(|| "-".into(), |bits| format!("{bits:.2}"));
     let (served, towers, theirs) = (bits(model.novelty), bits(towers.novelty), bits(popularity.novelty));
-    report.line(format!("  {:<12} {served:>9} {towers:>13} {theirs:>11}", "novelty"));
+    report.line(format!("  {:<12} {served:>9} {towers:>13} {theirs:>11}", "novelty bits"));
     if model.rows_left_out > 0 {
         report.line(format!("  left out: {} rows of products that were bought before", model.rows_left_out));
     }
