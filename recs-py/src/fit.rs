@@ -10,7 +10,9 @@ use recs_core::tenant::TenantId;
 use recs_serve::retriever::Retriever;
 use recs_train::data::SplitKind;
 use recs_train::trainer::evaluate_artifact;
-use recs_train::{CheckpointConfig, Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_train::{
+    CheckpointConfig, EvaluateOptions, Evaluation, LoadOptions, TrainConfig, TrainData, Trainer,
+};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,12 +78,13 @@ impl Model {
         artifact: &ModelArtifact,
         rows: &Loaded,
         split: SplitKind,
+        options: &EvaluateOptions,
         context: &Context,
     ) -> Result<(Evaluation, Evaluation)> {
         // Names and types of these shards, encodings of the model.
         let schema = Schema { fields: rows.schema.fields.clone(), ..artifact.config.schema.clone() };
         let data = load(rows, &schema, &artifact.vocabulary, context)?;
-        Ok(evaluate_artifact(artifact, &data, split, 0, &*context.observer, &context.cancel)?)
+        Ok(evaluate_artifact(artifact, &data, split, options, 0, &*context.observer, &context.cancel)?)
     }
 
     /// Publishes the model under `version`, and gives it back under that name.

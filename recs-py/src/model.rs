@@ -132,6 +132,10 @@ impl TwoTower {
     /// split : {"time", "random"}, optional
     ///     Which purchases are the test; as in training unless given. Under another split than that of the training the
     ///     model has seen test purchases, of which a warning tells.
+    /// evaluation : dict, optional
+    ///     What the report looks at, as ``evaluation`` of the constructor; the model's unless given. ``{"seen": "remove"}``
+    ///     takes what a customer bought before out of the lists, ``{"slices": {"fields": ["city"]}}`` slices by values of
+    ///     text fields, ``{"bootstrap": {"samples": 0}}`` leaves out the confidence intervals.
     /// show_progress : bool
     ///
     /// Returns
@@ -149,19 +153,24 @@ impl TwoTower {
     /// >>> model = recs.TwoTower(epochs=2).fit(ds, show_progress=False)
     /// >>> model.evaluate(ds).recall_at_100
     /// 1.0
-    #[pyo3(signature = (dataset, split=None, *, show_progress=false))]
+    #[pyo3(signature = (dataset, split=None, *, evaluation=None, show_progress=false))]
     fn evaluate(
         &self,
         py: Python<'_>,
         dataset: &Bound<'_, Dataset>,
         split: Option<&str>,
+        evaluation: Option<&Bound<'_, PyDict>>,
         show_progress: bool,
     ) -> Result<EvaluationResult> {
         let (model, rows) = (self.fitted()?.model, Arc::clone(&dataset.get().rows));
         let split = split.map_or(Ok(model.split()), split_kind)?;
-        let progress = Progress::new(show_progress);
+        let settings = self.params.bind(py).copy()?;
+        if let Some(evaluation) = evaluation {
+            settings.set_item("evaluation", evaluation)?;
+        }
+        let (options, progress) = (params::config(&settings)?.evaluation, Progress::new(show_progress));
         let (test, popularity) = runtime::run(py, progress, move |context| {
-            Model::evaluate(&model.artifact, &rows, split, context)
+            Model::evaluate(&model.artifact, &rows, split, &options, context)
         })?;
         let json = |e| serde_json::to_value(e).map_err(|e| Error::data("", None, e.to_string()));
         EvaluationResult::new(py, split.name(), &json(&test)?, &json(&popularity)?)

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::loss::LossConfig;
 use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use crate::schedule::ScheduleConfig;
-use crate::trainer::RepeatConfig;
+use crate::trainer::{EvaluateOptions, RepeatConfig};
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
 use recs_core::schema::Schema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,9 @@ pub struct TrainConfig {
     pub repeat: Option<RepeatConfig>,
     /// After choosing on the validation rows, train anew on everything before the test.
     pub refit: bool,
+    /// What the report on the test rows looks at.
+    #[serde(default)]
+    pub evaluation: EvaluateOptions,
     /// Validation rows scored an epoch, evenly spread; 0 = all.
     pub validation_rows: usize,
     /// Half width of the uniform distribution that embeddings start from.
@@ -123,6 +126,7 @@ impl TrainConfig {
             early_stopping: None,
             repeat: None,
             refit: false,
+            evaluation: EvaluateOptions::default(),
             validation_rows: 0,
             embedding_init: 0.05,
             max_loss_ratio: None,
@@ -158,6 +162,7 @@ impl TrainConfig {
             early_stopping: None,
             repeat: Some(RepeatConfig::default()),
             refit: true,
+            evaluation: EvaluateOptions::default(),
             validation_rows: 10_000,
             // The standard deviation of the uniform distribution is 0.01.
             embedding_init: 0.017_32,
@@ -251,6 +256,7 @@ impl TrainConfig {
         if let Some(repeat) = &self.repeat {
             repeat.validate()?;
         }
+        self.evaluation.validate()?;
         self.loss.validate()?;
         self.optimiser.validate()?;
         self.clip.validate()?;

@@ -53,4 +53,4 @@ pub use checkpoint::CheckpointConfig;
 pub use config::{EarlyStopping, Examples, Preset, TrainConfig};
 pub use data::{LoadOptions, TrainData};
 pub use error::{Error, Result};
-pub use trainer::{Evaluation, Fitted, Trainer};
+pub use trainer::{EvaluateOptions, Evaluation, Fitted, Trainer};

@@ -6,6 +6,7 @@
 mod it {
     mod cache;
     mod checkpoint;
+    mod evaluation;
     mod finite_differences;
     #[cfg(feature = "mlflow")]
     mod mlflow;

@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use recs_train::data::SplitKind;
+use recs_train::trainer::Seen;
 use recs_train::{CheckpointConfig, Preset};
 use std::path::PathBuf;
 
@@ -163,6 +164,15 @@ pub(crate) struct EvaluateArgs {
     /// Test rows: time or random; as in training unless given.
     #[arg(long, value_parser = split)]
     pub(crate) split: Option<SplitKind>,
+    /// What a customer bought before: keep or remove.
+    #[arg(long, value_parser = seen)]
+    pub(crate) seen: Option<Seen>,
+    /// Text field of the query by whose values rows are sliced, e.g. city; may be given several times.
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) slice_by: Vec<String>,
+    /// Bootstrap samples; 0 = no confidence intervals.
+    #[arg(long)]
+    pub(crate) samples: Option<usize>,
 }
 
 /// Who asks.
@@ -208,6 +218,10 @@ fn preset(text: &str) -> Result<Preset, String> {
 
 fn split(text: &str) -> Result<SplitKind, String> {
     serde_json::from_value(text.into()).map_err(|_| "splits are time and random".into())
+}
+
+fn seen(text: &str) -> Result<Seen, String> {
+    serde_json::from_value(text.into()).map_err(|_| "products bought before are keep or remove".into())
 }
 
 #[cfg(test)]

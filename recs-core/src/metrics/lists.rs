@@ -1,4 +1,4 @@
-//! Coverage and personalisation over the lists that customers get.
+//! Coverage, personalisation and novelty of the lists that customers get.
 
 /// Counts how often each product is in a list.
 #[derive(Debug, Clone)]
@@ -54,6 +54,20 @@ impl ListStats {
         let pairs = self.lists as f64 * (self.lists as f64 - 1.0);
         Some((1.0 - common / (pairs * length)).clamp(0.0, 1.0))
     }
+
+    /// Mean self-information of what is recommended, in bits: the mean over the entries of all lists of -log2(p), p being
+    /// the share of `rows`, the training rows of each product of the catalogue, that are the product's. 0 when everybody gets
+    /// the one product that was ever bought, high when lists go far into the long tail (Castells, Vargas and Wang 2011,
+    /// "Novelty and Diversity Metrics for Recommender Systems"). A product without rows counts as one with a single row, or
+    /// it would be infinitely novel. O(products). None without entries or rows.
+    pub fn novelty(&self, rows: &[u64]) -> Option<f64> {
+        let total = rows.iter().sum::<u64>() as f64;
+        if self.entries == 0 || total == 0.0 {
+            return None;
+        }
+        let bits = |(&shown, &rows): (&u64, &u64)| shown as f64 * (total / rows.max(1) as f64).log2();
+        Some(self.shown.iter().zip(rows).map(bits).sum::<f64>() / self.entries as f64)
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +91,17 @@ mod tests {
             let pairs = (lists.len() * (lists.len() - 1)) as f64;
             prop_assert!((stats.personalisation().unwrap() - (1.0 - common / pairs)).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn novelty_is_the_mean_self_information() {
+        let mut stats = ListStats::new(4);
+        stats.push([0, 1]);
+        stats.push([1, 3]);
+        // Shares 1/2, 1/4, 1/4; the last product, without rows, counts as one of 8.
+        let bits = (1.0 + 2.0 + 2.0 + 3.0) / 4.0;
+        assert!((stats.novelty(&[4, 2, 2, 0]).unwrap() - bits).abs() < 1e-12);
+        assert_eq!((stats.novelty(&[0; 4]), ListStats::new(4).novelty(&[1; 4])), (None, None));
     }
 
     #[test]

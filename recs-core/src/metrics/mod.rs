@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `rank.rs` | [`rank_of`], [`count_at_least`]: scores -> rank, non-finite scores refused |
 //! | `accuracy.rs` | [`RankSums`]: Recall@K, NDCG@K, MRR over rows |
-//! | `lists.rs` | [`ListStats`]: coverage and personalisation rate over lists |
+//! | `lists.rs` | [`ListStats`]: coverage, personalisation rate and novelty of lists |
 
 mod accuracy;
 mod lists;

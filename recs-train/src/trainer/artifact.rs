@@ -1,9 +1,8 @@
 //! A trained model -> what serving needs.
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs, Served};
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
-use super::served::Served;
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
@@ -84,20 +83,23 @@ impl Fitted {
 
 /// Judges a published model, and popularity beside it, on the test rows of a dataset: against the model's own catalogue,
 /// as serving does; a product that is not in it is a miss. Popularity is that of the model's training rows. `data` was
-/// encoded with the model's schema and vocabulary; `threads` 0 = all cores.
+/// encoded with the model's schema and vocabulary; `threads` 0 = all cores. Known purchases, for `options` and slices, are
+/// those that the model holds.
 ///
 /// # Errors
-/// [`Error::Data`] for an empty split, [`Error::Config`] for data of another schema, [`Error::Threads`],
-/// [`recs_core::Error::Cancelled`].
+/// [`Error::Data`] for an empty split, [`Error::Config`] for data of another schema and for options that do not fit,
+/// [`Error::Threads`], [`recs_core::Error::Cancelled`].
 pub fn evaluate_artifact(
     artifact: &ModelArtifact,
     data: &TrainData,
     split: SplitKind,
+    options: &EvaluateOptions,
     threads: usize,
     observer: &dyn Observer,
     cancel: &CancelToken,
 ) -> Result<(Evaluation, Evaluation)> {
     data.check(&artifact.config)?;
+    options.check(&artifact.config.schema)?;
     let trained_with = artifact.metadata.hyperparameters.get("split");
     let trained_with: Option<SplitKind> = trained_with.and_then(|s| serde_json::from_value(s.clone()).ok());
     if let Some(trained) = trained_with.filter(|&t| t != split) {
@@ -117,11 +119,16 @@ pub fn evaluate_artifact(
         ids.iter().map(|id| places.get(id.as_str()).copied().unwrap_or(NO_PRODUCT)).collect();
     let product: Vec<u32> =
         data.product.iter().map(|&p| places.get(p as usize).copied().unwrap_or(NO_PRODUCT)).collect();
-    let popularity = Popularity::of_counts(artifact.candidates.popularity.clone()).evaluate(&product, rows);
     let pool = pool(threads)?;
     let served = Served::new(artifact, data, places, &split.before_test())?;
     let evaluator = Evaluator::of_artifact(data, artifact, product, served, &pool)?;
-    Ok((judge(&evaluator, rows, observer, cancel)?, Evaluation::new(popularity, None, 0.0)))
+    let inputs = ReportInputs {
+        options,
+        popularity: &Popularity::of_counts(artifact.candidates.popularity.clone()),
+        schema: &artifact.config.schema,
+        vocabulary: &artifact.vocabulary,
+    };
+    judge(&evaluator, rows, &inputs, observer, cancel)
 }
 
 /// Texts of vocabulary ids of the field with `role`; empty text for id 0 and for a role that no field has.

@@ -1,6 +1,6 @@
 //! Choose on validation, refit on everything before the test, report once.
 
-use super::evaluate::{Evaluation, Evaluator};
+use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs};
 use super::keeper::{Chosen, Keeper};
 use super::popularity::Popularity;
 use super::repeat::RepeatTerm;
@@ -84,6 +84,7 @@ impl Trainer {
         config: TrainConfig,
     ) -> Result<Self> {
         config.validate()?;
+        config.evaluation.check(&model.schema)?;
         model.validate()?;
         data.check(&model)?;
         let pool = Arc::new(pool(config.threads)?);
@@ -125,16 +126,17 @@ impl Trainer {
             self.train(&job, &split, chooses, &mut keeper)?;
         let (chose_only, known) = (chooses && !self.config.refit, split.before_test());
         let trained_on = if chose_only { &split.train } else { &known };
-        let baseline = Instant::now();
-        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
-        let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
-        let purchases = purchases_of(&self.data, &self.model, &self.config, trained_on);
+        // Also where neither model nor settings look at them: the report does.
+        let purchases = Arc::new(Purchases::new(&self.data, trained_on));
         let term = |(config, coefficients)| {
             RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
         };
         let repeat = self.config.repeat.zip(coefficients).map(term);
         let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
-        let test = judge(&evaluator.with_repeat(repeat.clone()), &split.test, observer, cancel)?;
+        let evaluator = evaluator.with_repeat(repeat.clone());
+        let popularity = Popularity::fit(&self.data, trained_on);
+        let inputs = self.inputs(&popularity);
+        let (test, popularity) = judge(&evaluator, &split.test, &inputs, observer, cancel)?;
         keeper.map_or(Ok(()), Keeper::finish)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),
@@ -200,6 +202,11 @@ impl Trainer {
         Ok(Trained { weights, epochs: best_epochs, coefficients, history, refit_history })
     }
 
+    fn inputs<'a>(&'a self, popularity: &'a Popularity) -> ReportInputs<'a> {
+        let (options, schema) = (&self.config.evaluation, &self.model.schema);
+        ReportInputs { options, popularity, schema, vocabulary: &self.vocabulary }
+    }
+
     /// Fits what customers buy again on the validation rows, towers and purchases being those of the training rows.
     fn repeat(&self, weights: &Weights, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
         let Some(config) = self.config.repeat else { return Ok(None) };
@@ -236,16 +243,17 @@ pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
         .map_err(|source| Error::Threads { threads, source })
 }
 
-/// Evaluates, and warns when everybody gets the same list.
+/// Reports on a model and on popularity, and warns when everybody gets the same list.
 pub(super) fn judge(
     evaluator: &Evaluator<'_>,
     rows: &[u32],
+    inputs: &ReportInputs<'_>,
     observer: &dyn Observer,
     cancel: &CancelToken,
-) -> Result<Evaluation> {
+) -> Result<(Evaluation, Evaluation)> {
     const STAGE: &str = "evaluate";
     observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
-    let evaluation = evaluator.evaluate(rows, cancel)?;
+    let (evaluation, popularity) = evaluator.report(rows, inputs, cancel)?;
     observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
     if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
         let message = format!(
@@ -254,7 +262,7 @@ pub(super) fn judge(
         );
         observer.on_event(&Event::Warning { stage: STAGE, message });
     }
-    Ok(evaluation)
+    Ok((evaluation, popularity))
 }
 
 /// At most `n` rows, evenly spread; all for 0.
@@ -272,9 +280,26 @@ impl Fitted {
     /// [`Error::Core`] when weights and model do not fit.
     pub fn evaluator<'a>(&'a self, pool: &'a ThreadPool) -> Result<Evaluator<'a>> {
         let trained_on = self.trained_on();
-        let purchases = purchases_of(&self.data, &self.model, &self.config, &trained_on);
+        let purchases = Arc::new(Purchases::new(&self.data, &trained_on));
         let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, pool)?;
         Ok(towers.with_repeat(self.repeat.clone()))
+    }
+
+    /// Judges the test rows once more, with other options: the model, and popularity beside it. `pool` scores.
+    ///
+    /// # Errors
+    /// As [`Evaluator::report`].
+    pub fn report(
+        &self,
+        options: &EvaluateOptions,
+        pool: &ThreadPool,
+        cancel: &CancelToken,
+    ) -> Result<(Evaluation, Evaluation)> {
+        options.check(&self.model.schema)?;
+        let popularity = &Popularity::fit(&self.data, &self.trained_on());
+        let (schema, vocabulary) = (&self.model.schema, &*self.vocabulary);
+        let inputs = ReportInputs { options, popularity, schema, vocabulary };
+        self.evaluator(pool)?.report(&self.split.test, &inputs, cancel)
     }
 
     /// The rows that the weights were trained on.

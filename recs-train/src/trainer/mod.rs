@@ -7,25 +7,26 @@
 //! | `run.rs` | epochs over a set of rows: early stopping, best weights |
 //! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
 //! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
-//! | `evaluate.rs` | [`Evaluator`]: ranks and lists by blocked products |
+//! | `evaluation/` | [`Evaluator`]: ranks and lists by blocked products; of a published model too |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
-//! | `served.rs` | what a published model knows of customers |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
 mod epoch;
-mod evaluate;
+mod evaluation;
 mod fit;
 mod init;
 mod keeper;
 mod popularity;
 mod repeat;
 mod run;
-mod served;
 
 pub use artifact::evaluate_artifact;
-pub use evaluate::{Evaluation, Evaluator};
+pub use evaluation::{
+    BootstrapConfig, Bootstrapped, EvaluateOptions, Evaluation, Evaluator, ReportInputs, Seen, Slice,
+    SliceConfig, SliceTable, Spread,
+};
 pub use fit::{Fitted, Trainer};
 pub use init::initial_weights;
 pub use popularity::Popularity;

@@ -1,7 +1,6 @@
 //! Everybody gets what sells best.
 
-use crate::data::{NO_PRODUCT, TrainData};
-use recs_core::metrics::RankSums;
+use crate::data::TrainData;
 
 /// Products by their number of training rows.
 #[derive(Debug, Clone)]
@@ -35,14 +34,19 @@ impl Popularity {
         Self { counts, ranks }
     }
 
-    /// Ranks of the products of `rows`; `product` gives each row's place in the catalogue.
-    pub fn evaluate(&self, product: &[u32], rows: &[u32]) -> RankSums {
-        let mut sums = RankSums::default();
-        for &row in rows {
-            let product = product[row as usize];
-            sums.push((product != NO_PRODUCT).then(|| self.ranks[product as usize]));
-        }
-        sums
+    /// Rank of a product of the catalogue, 0 the best; None for any other.
+    pub fn rank(&self, product: u32) -> Option<u32> {
+        self.ranks.get(product as usize).copied()
+    }
+
+    /// Of each product whether it is one of the most bought that together make `share` of the rows.
+    pub fn head(&self, share: f64) -> Vec<bool> {
+        let mut by_rank = vec![0u64; self.counts.len()];
+        self.ranks.iter().zip(&self.counts).for_each(|(&rank, &count)| by_rank[rank as usize] = count);
+        let limit = share * self.counts.iter().sum::<u64>() as f64;
+        let before = by_rank.iter().scan(0, |sum, &count| Some(std::mem::replace(sum, *sum + count)));
+        let is_head: Vec<bool> = before.map(|before| (before as f64) < limit).collect();
+        self.ranks.iter().map(|&rank| is_head[rank as usize]).collect()
     }
 
     /// Natural log of each product's share of the rows, for logQ; a product without rows counts as half a row.

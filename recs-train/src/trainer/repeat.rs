@@ -10,7 +10,7 @@
 //!
 //! The rows of the query's own customer and day never count.
 
-use super::evaluate::Evaluator;
+use super::evaluation::Evaluator;
 use crate::data::{NO_PRODUCT, Purchases, TrainData, day};
 use crate::error::{Error, Result};
 use recs_core::observe::CancelToken;

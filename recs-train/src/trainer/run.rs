@@ -1,7 +1,7 @@
 //! Epochs over a set of rows.
 
 use super::epoch::{Place, Progress};
-use super::evaluate::Evaluator;
+use super::evaluation::Evaluator;
 use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
 use super::keeper::Keeper;

@@ -5,8 +5,8 @@ use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::evaluate_artifact;
-use recs_train::{EarlyStopping, Error, Evaluation, Fitted, TrainConfig, Trainer};
+use recs_train::trainer::{Seen, evaluate_artifact};
+use recs_train::{EarlyStopping, Error, EvaluateOptions, Evaluation, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
 pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
@@ -59,8 +59,9 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     let judge = async |rows: &[Purchase], split| {
         let dataset = dataset(rows, 3).await;
         let data = load(&dataset, &artifact.config.schema, &artifact.vocabulary).await;
-        let events = Collect::default();
-        let judged = evaluate_artifact(&artifact, &data, split, 2, &events, &CancelToken::new()).unwrap();
+        let (events, options) = (Collect::default(), EvaluateOptions::default());
+        let judged =
+            evaluate_artifact(&artifact, &data, split, &options, 2, &events, &CancelToken::new()).unwrap();
         let warned = events.events().iter().any(|e| matches!(e, Event::Warning { .. }));
         (judged, warned)
     };
@@ -72,12 +73,51 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     );
     let served = |evaluation: &Evaluation| evaluation.with_repeat.as_ref().unwrap().ranks.clone();
     assert_eq!(served(&again), served(&before));
+    // Everything else too: what the model knows of customers is what the training's rows say.
+    assert_eq!(json(&again), json(&before));
+    assert_eq!(before.slices.len(), 4);
     assert_eq!((popularity.ranks, warned), (popular.ranks, false));
     // Purchases of a hundred products only: a hundred places would be enough for all of them.
     let few: Vec<Purchase> = rows.iter().filter(|r| r.product % 8 == 0).cloned().collect();
     let ((test, _), warned) = judge(&few, SplitKind::Random).await;
     assert!(test.rows > 0 && test.recall_at_100.unwrap() < 0.95, "{test:?}");
     assert!(warned, "it was trained with the other split");
+}
+
+/// Where days of a customer lie on both sides of the split, too.
+#[tokio::test]
+async fn seen_products_are_those_that_a_published_model_holds() {
+    let rows = groups(60, 80, 40);
+    for split in [SplitKind::Time, SplitKind::Random] {
+        let mut config = small(TrainConfig::recommended());
+        (config.epochs, config.split) = (2, split);
+        let trainer = trainer(&rows, config).await;
+        let (fitted, cancel) = (trainer.fit(&Silent, &CancelToken::new()).unwrap(), CancelToken::new());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let options = EvaluateOptions { seen: Seen::Remove, ..EvaluateOptions::default() };
+        let expected = fitted.report(&options, &pool, &cancel).unwrap();
+        let (kept, test) = (fitted.test.clone(), fitted.split.test.len() as u64);
+        let artifact = fitted.into_artifact("v1").unwrap();
+        let dataset = dataset(&rows, 3).await;
+        let data = load(&dataset, &artifact.config.schema, &artifact.vocabulary).await;
+        let judged = evaluate_artifact(&artifact, &data, split, &options, 2, &Silent, &cancel).unwrap();
+        assert_eq!([json(&judged.0), json(&judged.1)], [json(&expected.0), json(&expected.1)]);
+        let removed = judged.0;
+        assert!(removed.rows_left_out > 0 && removed.rows + removed.rows_left_out == test);
+        assert_eq!((kept.rows, kept.rows_left_out), (test, 0));
+        let again =
+            |e: &Evaluation| e.slices.iter().find(|table| table.by == "purchase").unwrap().slices[0].rows;
+        assert_eq!((again(&kept), again(&removed)), (removed.rows_left_out, 0));
+        // The repeat term is for products bought before, which are not there.
+        assert_eq!(removed.ranks, removed.served().ranks);
+    }
+}
+
+/// Without what no second run repeats.
+fn json(evaluation: &Evaluation) -> String {
+    let mut evaluation = Evaluation { seconds: 0.0, ..evaluation.clone() };
+    evaluation.with_repeat.iter_mut().for_each(|served| served.seconds = 0.0);
+    serde_json::to_string(&evaluation).unwrap()
 }
 
 #[tokio::test]
@@ -256,6 +296,11 @@ fn settings_out_of_range_and_unknown_ones_are_refused() {
         (serde_json::json!({"loss": {"temperature": 0.0}}), "train.loss.temperature"),
         (serde_json::json!({"batchsize": 3}), "batchsize"),
         (serde_json::json!({"preset": "best"}), "best"),
+        (
+            serde_json::json!({"evaluation": {"bootstrap": {"samples": 3}}}),
+            "train.evaluation.bootstrap.samples",
+        ),
+        (serde_json::json!({"evaluation": {"seen": "forget"}}), "forget"),
         (serde_json::json!({"clip": {"kind": "global_norm", "norm": 0.0}}), "train.clip.norm"),
     ] {
         let message = refused(json);

@@ -6,6 +6,7 @@ mod evaluate;
 mod extract;
 mod init;
 mod recommend;
+mod scores;
 mod serve;
 mod train;
 mod vocab;

@@ -1,11 +1,11 @@
 //! `recs train`: a dataset -> a published model version.
 
-use super::{Context, vocab};
+use super::{Context, scores, vocab};
 use crate::args::TrainArgs;
 use crate::error::{Error, Result};
-use crate::output::{Report, percent};
+use crate::output::Report;
 use recs_core::Error as CoreError;
-use recs_train::{Evaluation, LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,14 +39,14 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         fitted.config.split.name(),
         fitted.examples_per_s()
     ));
-    table(&mut report, &fitted.test, &fitted.popularity);
+    scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
     report.set("model_version", version.clone());
     report.set("preset", json!(fitted.config.preset));
     report.set("split", fitted.config.split.name());
     report.set("epochs", fitted.epochs);
     report.set("examples_per_s", fitted.examples_per_s());
-    evaluation(&mut report, &fitted.test, &fitted.popularity);
+    scores::keys(&mut report, &fitted.test, &fitted.popularity);
     let artifact = fitted.into_artifact(&version)?;
     artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
     // Not before: a run that is killed while it publishes goes on, too.
@@ -69,34 +69,4 @@ fn settings(context: &Context, args: &TrainArgs) -> Result<TrainConfig> {
     ];
     settings.extend(overrides.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     Ok(TrainConfig::from_overrides(&settings)?)
-}
-
-/// What is served, the towers alone and popularity side by side, for people.
-pub(super) fn table(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
-    let (towers, model) = (model, model.served());
-    let title = format!("  {:<12} {:>9} {:>13} {:>11}", "", "served", "towers alone", "popularity");
-    report.line(format!("{title}   ({} test rows)", model.rows));
-    let rows = [
-        ("Recall@5", model.recall_at_5, towers.recall_at_5, popularity.recall_at_5),
-        ("Recall@10", model.recall_at_10, towers.recall_at_10, popularity.recall_at_10),
-        ("Recall@50", model.recall_at_50, towers.recall_at_50, popularity.recall_at_50),
-        ("Recall@100", model.recall_at_100, towers.recall_at_100, popularity.recall_at_100),
-        ("NDCG@100", model.ndcg_at_100, towers.ndcg_at_100, popularity.ndcg_at_100),
-        ("MRR", model.mrr, towers.mrr, popularity.mrr),
-        ("coverage", model.coverage, towers.coverage, popularity.coverage),
-        ("personalised", model.personalisation, towers.personalisation, popularity.personalisation),
-    ];
-    for (name, served, towers, theirs) in rows {
-        let (served, towers, theirs) = (percent(served), percent(towers), percent(theirs));
-        report.line(format!("  {name:<12} {served:>9} {towers:>13} {theirs:>11}"));
-    }
-}
-
-/// The same for programs.
-pub(super) fn evaluation(report: &mut Report, model: &Evaluation, popularity: &Evaluation) {
-    report.set("recall_at_100", json!(model.served().recall_at_100));
-    report.set("towers_recall_at_100", json!(model.recall_at_100));
-    report.set("popularity_recall_at_100", json!(popularity.recall_at_100));
-    report.set("test", json!(model));
-    report.set("popularity", json!(popularity));
 }

@@ -84,6 +84,11 @@ fn numbers(evaluation: &Evaluation) -> impl Iterator<Item = (&'static str, f64)>
         ("mrr", evaluation.mrr),
         ("coverage", evaluation.coverage),
         ("personalisation", evaluation.personalisation),
+        ("novelty", evaluation.novelty),
+        (
+            "recall_at_100_standard_error",
+            evaluation.bootstrap.as_ref().map(|b| b.recall_at_100.standard_error),
+        ),
         ("rows", Some(evaluation.rows as f64)),
     ];
     numbers.into_iter().filter_map(|(name, value)| Some((name, value?)))

@@ -4,7 +4,7 @@
 //! the model may have been trained on them: they are taken off again, as in the training's own evaluation. Of the repeat
 //! term products go that were bought on no other day; what the own day adds to the others' terms stays.
 
-use super::evaluate::Entries;
+use super::known::Entries;
 use crate::data::{Purchases, TrainData, day};
 use recs_core::artifact::ModelArtifact;
 use recs_core::model::Histories;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 /// Purchases of a published model's customers.
 #[derive(Debug)]
-pub(super) struct Served<'a> {
+pub(in crate::trainer) struct Served<'a> {
     artifact: &'a ModelArtifact,
     /// Place in the model's customers of each vocabulary id.
     positions: HashMap<u32, usize>,
@@ -27,7 +27,7 @@ pub(super) struct Served<'a> {
 
 impl<'a> Served<'a> {
     /// `places` gives each product of the data its place in the model's catalogue, `before` are the rows before the test.
-    pub(super) fn new(
+    pub(in crate::trainer) fn new(
         artifact: &'a ModelArtifact,
         data: &TrainData,
         places: Vec<u32>,
@@ -47,7 +47,7 @@ impl<'a> Served<'a> {
     }
 
     /// Products of the model's catalogue that the row's customer bought, without the row's own day.
-    fn purchases(&self, data: &TrainData, row: u32) -> Vec<(u32, u32)> {
+    pub(super) fn purchases(&self, data: &TrainData, row: u32) -> Vec<(u32, u32)> {
         let Some(&position) = self.positions.get(&data.customer[row as usize]) else { return Vec::new() };
         let (products, counts) = self.artifact.customers.purchases(position);
         let own_day = day(data.timestamp[row as usize]);

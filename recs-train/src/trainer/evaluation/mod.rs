@@ -1,0 +1,29 @@
+//! How good the lists are.
+//!
+//! | file | what |
+//! |---|---|
+//! | `options.rs` | [`EvaluateOptions`]: what a report looks at |
+//! | `report.rs` | [`Evaluation`]: what is reported |
+//! | `judge.rs` | [`Evaluator::report`]: everything together |
+//! | `evaluator.rs` | [`Evaluator`]: rows -> ranks and lists |
+//! | `score.rs` | a block of rows against blocks of candidates: at most 128 x 16,384 scores a thread are in memory |
+//! | `slices.rs` | which slice each row belongs to |
+//! | `bootstrap.rs` | how far the numbers would move with other customers |
+//! | `known.rs` | what customers are known to have bought: histories, repeat terms |
+//! | `served.rs` | the same of a published model |
+
+mod bootstrap;
+mod evaluator;
+mod judge;
+mod known;
+mod options;
+mod report;
+mod score;
+mod served;
+mod slices;
+
+pub use evaluator::Evaluator;
+pub use judge::ReportInputs;
+pub use options::{BootstrapConfig, EvaluateOptions, Seen, SliceConfig};
+pub use report::{Bootstrapped, Evaluation, Slice, SliceTable, Spread};
+pub(super) use served::Served;
