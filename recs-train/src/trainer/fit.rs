@@ -35,7 +35,7 @@ pub struct Fitted {
     pub(super) vocabulary: Arc<Vocabulary>,
     /// The run's settings.
     pub config: TrainConfig,
-    /// The architecture.
+    /// The architecture, with the temperature as it was learned.
     pub model: ModelConfig,
     /// The weights.
     pub weights: Arc<Weights>,
@@ -99,7 +99,7 @@ impl Trainer {
         let (first, second, coefficients) = if chooses {
             let sample = spread(&split.validation, self.config.validation_rows);
             let first = job.run(&split.train, &Rates::Validated(&sample))?;
-            let coefficients = self.repeat(&first.weights, &split, cancel)?;
+            let coefficients = self.repeat(&first, &split, cancel)?;
             let rates = first.history.iter().take(first.best_epochs).map(|e| e.learning_rate).collect();
             let second = if self.config.refit { Some(job.run(&known, &Rates::Fixed(rates))?) } else { None };
             (first, second, coefficients)
@@ -112,22 +112,27 @@ impl Trainer {
         let baseline = Instant::now();
         let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
-        let Ran { weights, history: refit_history, best_epochs } = match second {
+        let Ran { weights, model, history: refit_history, best_epochs } = match second {
             Some(second) => second,
-            None => Ran { weights: first.weights, history: Vec::new(), best_epochs: first.best_epochs },
+            None => Ran {
+                weights: first.weights,
+                model: first.model,
+                history: Vec::new(),
+                best_epochs: first.best_epochs,
+            },
         };
         let purchases = purchases_of(&self.data, &self.model, &self.config, trained_on);
         let term = |(config, coefficients)| {
             RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
         };
         let repeat = self.config.repeat.zip(coefficients).map(term);
-        let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
+        let evaluator = Evaluator::new(&self.data, &model, &weights, &purchases, &self.pool)?;
         let test = judge(&evaluator.with_repeat(repeat.clone()), &split.test, observer, cancel)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),
             vocabulary: Arc::clone(&self.vocabulary),
             config: self.config.clone(),
-            model: self.model.clone(),
+            model,
             weights: Arc::new(weights),
             split,
             repeat,
@@ -142,10 +147,10 @@ impl Trainer {
     }
 
     /// Fits what customers buy again on the validation rows, towers and purchases being those of the training rows.
-    fn repeat(&self, weights: &Weights, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
+    fn repeat(&self, first: &Ran, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
         let Some(config) = self.config.repeat else { return Ok(None) };
         let purchases = Arc::new(Purchases::new(&self.data, &split.train));
-        let towers = Evaluator::new(&self.data, &self.model, weights, &purchases, &self.pool)?;
+        let towers = Evaluator::new(&self.data, &first.model, &first.weights, &purchases, &self.pool)?;
         let term = RepeatTerm::fit(config, &self.data, purchases, &towers, &split.validation, cancel)?;
         Ok(Some(term.coefficients))
     }

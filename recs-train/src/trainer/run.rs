@@ -49,6 +49,8 @@ pub(super) struct Job<'a> {
 /// Result of a run.
 pub(super) struct Ran {
     pub(super) weights: Weights,
+    /// The model that the weights are of: with a learned temperature as it was then.
+    pub(super) model: ModelConfig,
     pub(super) history: Vec<EpochStats>,
     /// Epochs that led to the weights.
     pub(super) best_epochs: usize,
@@ -86,7 +88,7 @@ impl Job<'_> {
         let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs));
         let mut plateau = config.schedule.plateau.map(Plateau::new);
         let mut rate = config.learning_rate;
-        let mut best: Option<(f64, usize, Weights)> = None;
+        let mut best: Option<(f64, usize, (Weights, ModelConfig))> = None;
         for epoch in 0..epochs {
             if let Rates::Fixed(rates) = rates {
                 rate = rates[epoch];
@@ -95,11 +97,11 @@ impl Job<'_> {
             if let Rates::Validated(validation) = rates
                 && !validation.is_empty()
             {
-                let weights = backend.weights();
-                let recall = self.validate(&weights, &purchases, validation)?;
+                let trained = self.trained(&mut backend);
+                let recall = self.validate(&trained, &purchases, validation)?;
                 stats.validation_recall_at_100 = Some(recall);
                 if best.as_ref().is_none_or(|(b, ..)| recall > *b) {
-                    best = Some((recall, epoch + 1, weights));
+                    best = Some((recall, epoch + 1, trained));
                 }
                 rate = plateau.as_mut().map_or(rate, |p| p.next_rate(config.learning_rate, recall));
             }
@@ -112,17 +114,29 @@ impl Job<'_> {
         }
         self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
         let ran = state.history.len();
-        let (best_epochs, mut weights) = match best {
+        let (best_epochs, (mut weights, model)) = match best {
             // Without early stopping all epochs are wanted, whatever the validation said.
-            Some((_, at, weights)) if config.early_stopping.is_some() => (at, weights),
-            _ => (ran, backend.weights()),
+            Some((_, at, trained)) if config.early_stopping.is_some() => (at, trained),
+            _ => (ran, self.trained(&mut backend)),
         };
         centre_biases(self.model, self.data, &mut weights);
-        Ok(Ran { weights, history: state.history, best_epochs })
+        Ok(Ran { weights, model, history: state.history, best_epochs })
     }
 
-    fn validate(&self, weights: &Weights, purchases: &Arc<Purchases>, validation: &[u32]) -> Result<f64> {
-        let evaluator = Evaluator::new(self.data, self.model, weights, purchases, self.pool)?;
+    /// The weights as they are now, and their model.
+    fn trained(&self, backend: &mut CpuBackend) -> (Weights, ModelConfig) {
+        let temperature = backend.learned_temperature().unwrap_or(self.model.temperature);
+        let model = ModelConfig { temperature, ..self.model.clone() };
+        (backend.weights(), model)
+    }
+
+    fn validate(
+        &self,
+        (weights, model): &(Weights, ModelConfig),
+        purchases: &Arc<Purchases>,
+        validation: &[u32],
+    ) -> Result<f64> {
+        let evaluator = Evaluator::new(self.data, model, weights, purchases, self.pool)?;
         Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
     }
 }

@@ -78,6 +78,11 @@ impl TowerStep {
         }
     }
 
+    /// Takes a learned temperature as what embeddings of queries end with, if they end with it.
+    pub(super) fn set_counterpart(&mut self, temperature: f32) {
+        self.counterpart = self.counterpart.map(|_| temperature);
+    }
+
     /// The parts of the concatenated features, and the bias.
     fn split(parts: &[TablePart], has_bias: bool) -> (&[TablePart], Option<&TablePart>) {
         match parts.split_last() {
@@ -166,6 +171,11 @@ impl TowerStep {
             .collect();
         self.chunks = chunks;
         done
+    }
+
+    /// Width of embeddings without what they end with.
+    pub(super) fn output_width(&self) -> usize {
+        self.chunks[0].output().view().ncols()
     }
 
     /// Gradient of the embedding of row `row`, before the backward pass.
