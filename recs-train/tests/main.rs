@@ -6,6 +6,7 @@
 mod it {
     mod cache;
     mod finite_differences;
+    mod losses;
     #[cfg(feature = "mlflow")]
     mod mlflow;
     mod reference;

@@ -22,6 +22,8 @@ mod bpr;
 mod columns;
 mod config;
 mod cross_batch;
+#[cfg(test)]
+mod definition;
 mod hard_negatives;
 mod log_q;
 mod mixed;

@@ -9,7 +9,7 @@ use recs_train::trainer::evaluate_artifact;
 use recs_train::{EarlyStopping, Error, Evaluation, Fitted, TrainConfig, Trainer};
 use std::sync::Arc;
 
-async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
+pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     let schema = Schema::retail();
     let dataset = dataset(rows, 3).await;
     let small = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };
@@ -22,12 +22,12 @@ async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     Trainer::new(data, model, vocabulary, config).unwrap()
 }
 
-fn small(mut config: TrainConfig) -> TrainConfig {
+pub(super) fn small(mut config: TrainConfig) -> TrainConfig {
     (config.batch, config.threads) = (config.batch.min(64), 2);
     config
 }
 
-async fn fit(rows: &[Purchase], config: TrainConfig) -> Fitted {
+pub(super) async fn fit(rows: &[Purchase], config: TrainConfig) -> Fitted {
     trainer(rows, config).await.fit(&Silent, &CancelToken::new()).unwrap()
 }
 
