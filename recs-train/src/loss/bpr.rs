@@ -8,14 +8,15 @@
 //! to one over the catalogue. Either all columns count, by panels as in the softmax, or some drawn for each row.
 
 use super::accidental_hits::others;
+use super::columns::{panel_rows, panel_width};
 use super::mixed::{below, of_step};
 use super::{Columns, Gemm, LossGradients, LossInput, NO_COLUMN, Targets};
 use crate::error::{Error, Result};
 use ndarray::{Array2, ArrayView1, s};
+use pulp::Arch;
+use recs_core::kernel::exp_in_place;
 use serde::{Deserialize, Serialize};
 
-/// A panel has at most these rows.
-const PANEL_ROWS: usize = 64;
 /// Draws for one negative until one is not a target.
 const TRIES: usize = 32;
 
@@ -91,12 +92,21 @@ pub struct Bpr {
     /// Of one row: weights of the columns, and gradients of the logits.
     weights: Vec<f32>,
     slopes: Vec<f32>,
+    /// e^-|s_j - s_t|
+    small: Vec<f32>,
 }
 
 impl Bpr {
     /// A loss with empty buffers.
     pub fn new(config: BprConfig, temperature: f32) -> Self {
-        Self { config, temperature, panel: Array2::zeros((0, 0)), weights: Vec::new(), slopes: Vec::new() }
+        Self {
+            config,
+            temperature,
+            panel: Array2::zeros((0, 0)),
+            weights: Vec::new(),
+            slopes: Vec::new(),
+            small: Vec::new(),
+        }
     }
 
     /// Dot products are divided by this from now on.
@@ -104,7 +114,7 @@ impl Bpr {
         self.temperature = temperature;
     }
 
-    /// Loss of query rows, and its gradients. With all columns as negatives it holds 64 rows of logits at a time; with drawn
+    /// Loss of query rows, and its gradients. With all columns as negatives it works by panels, as the softmax does; with drawn
     /// ones it costs `rows x negatives x dim`, whatever the number of columns. A row without negatives has the loss 0.
     ///
     /// # Panics
@@ -126,15 +136,16 @@ impl Bpr {
         let LossGradients { queries: mut d_queries, columns: mut d_columns, .. } = gradients;
         let (n, inverse) = (columns.embeddings.nrows(), 1.0 / self.temperature);
         let (base, trained) = (weights(columns.bias), d_columns.nrows());
-        if self.panel.ncols() != n {
-            self.panel = Array2::zeros((PANEL_ROWS, n));
+        let (rows, width) = (panel_rows(n), panel_width(n));
+        if self.panel.nrows() < rows || self.panel.ncols() < width {
+            self.panel = Array2::zeros((rows.max(self.panel.nrows()), width));
         }
+        let mut panel = std::mem::take(&mut self.panel);
         let mut loss = 0.0;
-        for from in (0..queries.nrows()).step_by(PANEL_ROWS) {
-            let to = (from + PANEL_ROWS).min(queries.nrows());
+        for from in (0..queries.nrows()).step_by(rows) {
+            let to = (from + rows).min(queries.nrows());
             let q = queries.slice(s![from..to, ..]);
-            let mut panel = std::mem::take(&mut self.panel);
-            let mut logits = panel.slice_mut(s![..to - from, ..]);
+            let mut logits = panel.slice_mut(s![..to - from, ..n]);
             gemm(inverse, q, columns.embeddings.t(), 0.0, logits.view_mut());
             for (i, mut logits) in logits.rows_mut().into_iter().enumerate() {
                 let Some(logits) = logits.as_slice_mut() else { continue };
@@ -143,8 +154,8 @@ impl Bpr {
             let scale = weight * inverse;
             gemm(scale, logits.view(), columns.embeddings, 0.0, d_queries.slice_mut(s![from..to, ..]));
             gemm(scale, logits.slice(s![.., ..trained]).t(), q, 1.0, d_columns.view_mut());
-            self.panel = panel;
         }
+        self.panel = panel;
         loss * f64::from(weight)
     }
 
@@ -169,16 +180,14 @@ impl Bpr {
         if total > 0.0 {
             for (&own, &weight) in own.iter().zip(weights) {
                 let (target, factor) = (logits[own as usize], (f64::from(weight) / total) as f32);
-                let (mut sum, mut slope) = (0.0f64, 0.0f32);
-                for ((logit, w), d) in logits.iter().zip(&self.weights).zip(&mut self.slopes) {
-                    let [value, up] = above(*logit - target);
-                    sum += f64::from(w * value);
-                    let step = factor * w * up;
-                    *d += step;
-                    slope += step;
-                }
+                self.small.clear();
+                self.small.extend(logits.iter().map(|logit| -(logit - target).abs()));
+                exp_in_place(&mut self.small, 0.0);
+                let Self { weights, slopes, small, .. } = self;
+                let [sum, slope] =
+                    Arch::new().dispatch(|| sum_above(logits, target, weights, small, factor, slopes));
                 self.slopes[own as usize] -= slope;
-                loss += sum * f64::from(factor);
+                loss += f64::from(sum) * f64::from(factor);
             }
         }
         logits.copy_from_slice(&self.slopes);
@@ -221,9 +230,46 @@ impl Bpr {
     }
 }
 
+/// Sums of the weighted losses of one target and of their slopes, which are added to `slopes`; `small` is e^-|s_j - s_t|.
+#[inline(always)]
+fn sum_above(
+    logits: &[f32],
+    target: f32,
+    weights: &[f32],
+    small: &[f32],
+    factor: f32,
+    slopes: &mut [f32],
+) -> [f32; 2] {
+    const LANES: usize = 16;
+    let (mut sums, mut slope_sums) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let columns = logits.chunks(LANES).zip(weights.chunks(LANES)).zip(small.chunks(LANES));
+    for (((logits, weights), small), slopes) in columns.zip(slopes.chunks_mut(LANES)) {
+        for (i, ((logit, w), e)) in logits.iter().zip(weights).zip(small).enumerate() {
+            let [value, up] = above_with(logit - target, *e);
+            let slope = factor * w * up;
+            sums[i] += w * value;
+            slopes[i] += slope;
+            slope_sums[i] += slope;
+        }
+    }
+    [sums.iter().sum(), slope_sums.iter().sum()]
+}
+
 /// -log sigmoid(-x) and its derivative, sigmoid(x).
 fn above(x: f32) -> [f32; 2] {
-    let e = (-x.abs()).exp();
-    let sigmoid = if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
-    [x.max(0.0) + e.ln_1p(), sigmoid]
+    above_with(x, (-x.abs()).exp())
+}
+
+/// As [`above`], with `e = e^-|x|`.
+#[inline(always)]
+fn above_with(x: f32, e: f32) -> [f32; 2] {
+    let sigmoid = (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e);
+    // log(1 + e) = 2 artanh(r), by its series: r is at most 1/3, and what is left out below 1e-7 of the sum.
+    let r = e / (2.0 + e);
+    let square = r * r;
+    let mut series = 1.0 / 13.0;
+    for k in [11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+        series = series * square + 1.0 / k;
+    }
+    [x.max(0.0) + 2.0 * r * series, sigmoid]
 }

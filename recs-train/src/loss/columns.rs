@@ -5,6 +5,21 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 /// No further column.
 pub const NO_COLUMN: u32 = u32::MAX;
 
+/// Room for the logits of a panel: half of a small second-level cache.
+const PANEL_BYTES: usize = 512 << 10;
+/// A panel has at most these rows, and at least 8.
+pub(super) const PANEL_ROWS: usize = 192;
+
+/// Rows of logits worked on at a time.
+pub(super) fn panel_rows(columns: usize) -> usize {
+    (PANEL_BYTES / 4 / columns.max(1)).clamp(8, PANEL_ROWS)
+}
+
+/// Numbers from one row of a panel to the next: a few more than needed keep rows from falling on the same lines of the cache.
+pub(super) fn panel_width(columns: usize) -> usize {
+    columns.next_multiple_of(16) + 16
+}
+
 /// Matrix product `c = alpha a b + beta c`, with whatever its caller counts.
 pub type Gemm<'a> =
     dyn Fn(f32, ArrayView2<'_, f32>, ArrayView2<'_, f32>, f32, ArrayViewMut2<'_, f32>) + Sync + 'a;

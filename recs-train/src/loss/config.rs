@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn changed(base: LossConfig, changes: Value) -> Result<LossConfig, String> {
+    fn changed(base: LossConfig, changes: &Value) -> Result<LossConfig, String> {
         let mut value = serde_json::to_value(base).unwrap();
         let changes = changes.as_object().unwrap().clone();
         value.as_object_mut().unwrap().extend(changes);
@@ -209,7 +209,7 @@ mod tests {
         });
         assert_eq!(serde_json::from_value::<LossConfig>(old).unwrap(), LossConfig::reference());
         assert!(
-            changed(LossConfig::recommended(), json!({"log_q": true})).is_ok(),
+            changed(LossConfig::recommended(), &json!({"log_q": true})).is_ok(),
             "was read and had no effect"
         );
     }
@@ -220,12 +220,12 @@ mod tests {
             "learned_temperature": {"highest": 0.5}, "uniform_negatives": 64, "log_q": {"streaming": {"alpha": 0.02}},
             "cross_batch": {"columns": 100}, "hard_negatives": {"count": 3}
         });
-        let config = changed(LossConfig::corrected_in_batch(), all).unwrap();
+        let config = changed(LossConfig::corrected_in_batch(), &all).unwrap();
         assert_eq!(config.cross_batch.unwrap().warm_up_steps, 1000);
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<LossConfig>(&text).unwrap(), config);
         let bpr = json!({"objective": {"kind": "bpr", "negatives_per_row": 4}, "negatives": "uniform", "uniform_negatives": 8});
-        let config = changed(LossConfig::reference(), bpr).unwrap();
+        let config = changed(LossConfig::reference(), &bpr).unwrap();
         assert_eq!(config.objective, ObjectiveConfig::Bpr(BprConfig { negatives_per_row: 4 }));
     }
 
@@ -264,7 +264,7 @@ mod tests {
             (full, json!({"log_q": {"streaming": {"alpha": 0.1}}}), "log_q"),
             (full, json!({"cross_batch": {}}), "cross_batch"),
         ] {
-            let refused = changed(base, changes.clone()).unwrap_err();
+            let refused = changed(base, &changes).unwrap_err();
             assert!(refused.contains(&format!("`train.loss.{field}`")), "{changes}: {refused}");
         }
     }

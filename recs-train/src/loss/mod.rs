@@ -24,6 +24,8 @@ mod config;
 mod cross_batch;
 #[cfg(test)]
 mod definition;
+#[cfg(test)]
+mod expectation;
 mod hard_negatives;
 mod log_q;
 mod mixed;

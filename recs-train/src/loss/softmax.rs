@@ -15,15 +15,12 @@
 //! side: `dq_i = f_i sum_j e_ij c_j` and `dc_j = sum_i e_ij (f_i q_i)`, f_i being the weight of the targets by the sum.
 
 use super::accidental_hits::leave_out_copies;
+use super::columns::{PANEL_ROWS, panel_rows, panel_width};
 use super::hard_negatives::Raise;
 use super::{Columns, Gemm, LossConfig, LossGradients, LossInput, Targets};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use recs_core::kernel::exp_sum_biased;
 
-/// Room for the logits of a panel: half of a small second-level cache.
-const PANEL_BYTES: usize = 512 << 10;
-/// A panel has at most these rows, and at least 8.
-const PANEL_ROWS: usize = 192;
 /// The shift of a row's exponents is at most this far above the logit of its own product, whose term then is at least
 /// e^-40.
 const ABOVE_OWN: f32 = 40.0;
@@ -73,9 +70,7 @@ impl Softmax {
         let LossInput { queries, targets, weight, columns, .. } = input;
         let LossGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
-        let rows = (PANEL_BYTES / 4 / n.max(1)).clamp(8, PANEL_ROWS);
-        // A row more than needed keeps rows from falling on the same lines of the cache.
-        let room = n.next_multiple_of(16) + 16;
+        let (rows, room) = (panel_rows(n), panel_width(n));
         if self.panel.nrows() < rows || self.panel.ncols() < room || self.scaled.ncols() != dim {
             self.panel = Array2::zeros((PANEL_ROWS.min(rows.max(self.panel.nrows())), room));
             self.scaled = Array2::zeros((PANEL_ROWS, dim));

@@ -96,7 +96,7 @@ impl Trainer {
         let known = split.before_test();
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
-        let (first, second, coefficients) = if chooses {
+        let (mut first, second, coefficients) = if chooses {
             let sample = spread(&split.validation, self.config.validation_rows);
             let first = job.run(&split.train, &Rates::Validated(&sample))?;
             let coefficients = self.repeat(&first, &split, cancel)?;
@@ -107,20 +107,12 @@ impl Trainer {
             let rates = vec![self.config.learning_rate; self.config.epochs];
             (job.run(&known, &Rates::Fixed(rates))?, None, None)
         };
-        let chose_only = chooses && second.is_none();
+        let (history, chose_only) = (std::mem::take(&mut first.history), chooses && second.is_none());
         let trained_on = if chose_only { &split.train } else { &known };
         let baseline = Instant::now();
         let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
-        let Ran { weights, model, history: refit_history, best_epochs } = match second {
-            Some(second) => second,
-            None => Ran {
-                weights: first.weights,
-                model: first.model,
-                history: Vec::new(),
-                best_epochs: first.best_epochs,
-            },
-        };
+        let Ran { weights, model, history: refit_history, best_epochs } = second.unwrap_or(first);
         let purchases = purchases_of(&self.data, &self.model, &self.config, trained_on);
         let term = |(config, coefficients)| {
             RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
@@ -137,7 +129,7 @@ impl Trainer {
             split,
             repeat,
             chose_only,
-            history: first.history,
+            history,
             refit_history,
             epochs: best_epochs,
             test,

@@ -113,7 +113,7 @@ impl CpuBackend {
                 shares: &mut thread.shares,
             };
             let loss = thread.objective.forward_backward(input, gradients, &gemm);
-            (loss, if learns { log_scale(q, d.view(), width) } else { 0.0 })
+            (loss, if learns { log_scale(&q, &d.view(), width) } else { 0.0 })
         });
         let (threads, run) = (&*threads, candidate.run());
         let mut nothing = vec![(); threads.len()];
@@ -157,7 +157,7 @@ impl CpuBackend {
 }
 
 /// Gradient of log(1 / temperature): logits, biases apart, times their gradients, which is `sum of q . dq`.
-fn log_scale(queries: View<'_>, gradients: View<'_>, width: usize) -> f64 {
+fn log_scale(queries: &View<'_>, gradients: &View<'_>, width: usize) -> f64 {
     let pairs = queries.rows().into_iter().zip(gradients.rows());
     let pairs = pairs.map(|(q, d)| (q.to_slice().unwrap_or_default(), d.to_slice().unwrap_or_default()));
     pairs.map(|(q, d)| f64::from(dot(&q[..width], &d[..width]))).sum()
