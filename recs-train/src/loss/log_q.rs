@@ -210,6 +210,16 @@ mod tests {
         assert!(LogQ::Streaming { alpha: 1.0 }.validate().is_ok());
     }
 
+    #[cfg(feature = "json-schema")]
+    #[test]
+    fn the_schema_has_booleans_and_names() {
+        let schema = schemars::schema_for!(LogQ);
+        let text = serde_json::to_string(&schema).unwrap();
+        for part in ["boolean", "none", "exact", "streaming", "alpha"] {
+            assert!(text.contains(&format!("\"{part}\"")), "{part}: {text}");
+        }
+    }
+
     /// Algorithm 2, with B started at the first gap.
     #[test]
     fn equals_yi_et_al_for_single_copies() {

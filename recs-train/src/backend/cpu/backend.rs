@@ -52,7 +52,7 @@ impl CpuBackend {
     /// and may be empty for a loss without the exact correction.
     ///
     /// # Errors
-    /// [`Error::Core`] when the weights do not fit the model, [`Error::Config`] when data or `log_q` do not.
+    /// [`Error::Core`](crate::Error::Core) when the weights do not fit the model, [`Error::Config`](crate::Error::Config) when data or `log_q` do not.
     pub fn new(
         data: Arc<TrainData>,
         model: ModelConfig,
