@@ -210,7 +210,7 @@ async fn every_loss_learns_the_same_again() {
     });
     for (changes, customers) in [(&all, false), (&all, true), (&bpr, false), (&bpr, true)] {
         let mut config = small(TrainConfig::recommended());
-        (config.loss, config.epochs, config.refit) = (loss(changes), 6, false);
+        (config.loss, config.epochs, config.refit) = (loss(changes), 8, true);
         if !customers {
             config.examples = recs_train::Examples::Rows;
         }
