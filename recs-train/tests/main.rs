@@ -8,6 +8,7 @@ mod it {
     mod checkpoint;
     mod evaluation;
     mod finite_differences;
+    mod losses;
     #[cfg(feature = "mlflow")]
     mod mlflow;
     mod reference;

@@ -62,7 +62,7 @@ pub trait Backend: sealed::Sealed + Send {
 /// Loss of one step, before its update.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepLoss {
-    /// In-batch softmax, summed or averaged as configured.
+    /// The configured loss, summed or averaged.
     pub retrieval: f64,
     /// Penalties.
     pub regularisation: f64,

@@ -19,6 +19,8 @@
 //! |---|---|
 //! | `{tower}.…` | weights, by the names of `weights.safetensors`; rows of tables may wait for their decay |
 //! | `{weight}.state_{i}`, `{weight}.last` | the optimiser's numbers, and the step of each row |
+//! | `temperature.state_{i}`, `temperature.last` | a learned log(1 / temperature) and its optimiser's numbers |
+//! | `loss.{numbers, counts}_{i}` | what the loss remembers: steps, estimated frequencies, columns of earlier steps |
 //! | `steps.{embeddings, dense}.…` | number of the step, and the sums of dense Adam's decay |
 //! | `best.{weight}` | weights of the best epoch so far, with early stopping |
 //!

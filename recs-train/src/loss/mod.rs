@@ -1,89 +1,56 @@
-//! Losses, one a file.
+//! Losses and what they compare with, one a file.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.rs` | [`LossConfig`] |
+//! | `columns.rs` | [`Columns`], [`Targets`]: the candidates of a step and what rows are to score high |
+//! | `softmax.rs` | [`Softmax`]: over the columns of a step, or over the whole catalogue |
+//! | `bpr.rs` | [`Bpr`]: pairs of a target and a negative |
+//! | `objective.rs` | [`Objective`]: either of them |
+//! | `accidental_hits.rs` | columns with a row's own product |
+//! | `hard_negatives.rs` | more weight for the highest negatives |
+//! | `temperature.rs` | [`LearnedTemperature`] |
+//! | `log_q.rs` | [`LogQ`], [`FrequencyEstimate`]: how often a product is sampled |
+//! | `mixed.rs` | [`UniformDraws`], and how often a column of a batch with uniform draws is sampled |
+//! | `cross_batch.rs` | [`CrossBatch`]: columns of earlier steps |
+//!
+//! L2-normalised towers are `query.l2_normalise` and `candidate.l2_normalise`; see [`LossConfig`] for which settings go
+//! together.
 
+mod accidental_hits;
+mod bpr;
+mod columns;
+mod config;
+mod cross_batch;
+#[cfg(test)]
+mod definition;
+#[cfg(test)]
+mod expectation;
+mod hard_negatives;
+mod log_q;
+mod mixed;
+mod objective;
 mod softmax;
+mod temperature;
 
-pub use softmax::{Columns, Gemm, NO_COLUMN, Softmax, SoftmaxGradients, Targets};
+pub use bpr::{Bpr, BprConfig};
+pub use columns::{Columns, Gemm, LossGradients, LossInput, NO_COLUMN, Targets};
+pub use config::{LossConfig, Negatives, ObjectiveConfig, Reduction};
+pub use cross_batch::{Cached, CrossBatch, CrossBatchConfig};
+pub use hard_negatives::HardNegatives;
+pub use log_q::{FrequencyEstimate, LogQ};
+pub use mixed::UniformDraws;
+pub(crate) use mixed::mixed_probability;
+pub use objective::Objective;
+pub use softmax::Softmax;
+pub use temperature::{LearnedTemperature, TemperatureConfig};
 
-use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
-
-/// How the rows' losses are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Reduction {
-    /// Their sum, as `tfrs.tasks.Retrieval` does.
-    Sum,
-    /// Their mean, by the weights of the targets where rows have several.
-    Mean,
-}
-
-/// What a row's targets are compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Negatives {
-    /// The products of the batch.
-    #[default]
-    InBatch,
-    /// The whole catalogue: exact, at a cost that grows with it. For catalogues of up to some ten thousand products.
-    Full,
-}
-
-/// Settings of the softmax.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct LossConfig {
-    /// Sum or mean over rows.
-    pub reduction: Reduction,
-    /// Dot products are divided by this before the softmax.
-    pub temperature: f32,
-    /// What targets are compared with.
-    pub negatives: Negatives,
-    /// In-batch: subtract the log of each product's sampling probability, its share of the training rows.
-    pub log_q: bool,
-    /// In-batch: leave out columns that hold the row's own product a second time.
-    pub mask_accidental_hits: bool,
-}
-
-impl LossConfig {
-    /// Plain summed softmax.
-    pub fn reference() -> Self {
-        Self {
-            reduction: Reduction::Sum,
-            temperature: 1.0,
-            negatives: Negatives::InBatch,
-            log_q: false,
-            mask_accidental_hits: false,
-        }
-    }
-
-    /// Mean over the whole catalogue, temperature 1/8.
-    pub fn recommended() -> Self {
-        Self {
-            reduction: Reduction::Mean,
-            temperature: 0.125,
-            negatives: Negatives::Full,
-            ..Self::reference()
-        }
-    }
-
-    /// Mean, in-batch, temperature 0.1, corrected, masked: for rows as examples.
-    pub fn corrected_in_batch() -> Self {
-        Self {
-            reduction: Reduction::Mean,
-            temperature: 0.1,
-            negatives: Negatives::InBatch,
-            log_q: true,
-            mask_accidental_hits: true,
-        }
-    }
-
-    pub(crate) fn validate(&self) -> Result<()> {
-        if self.temperature.is_finite() && self.temperature > 0.0 {
-            return Ok(());
-        }
-        Err(Error::config("train.loss.temperature", format!("is {}, must be above 0", self.temperature)))
-    }
+/// What a checkpoint must keep of a loss beside the weights, in a fixed order. Lengths follow from configuration, data,
+/// model and optimiser, so a state is restored by writing into the slices of a new backend of the same settings.
+#[derive(Debug, Default)]
+pub struct LossState<'a> {
+    /// Estimates, embeddings, moments.
+    pub numbers: Vec<&'a mut [f32]>,
+    /// Steps, products, fill levels.
+    pub counts: Vec<&'a mut [u32]>,
 }

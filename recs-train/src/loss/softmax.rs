@@ -6,6 +6,7 @@
 //! - In-batch: columns are the batch's own products, with the bias `log(copies) - log Q`: n equal terms `e^s` are one
 //!   `e^(s + log n)`, and Q is the probability of being sampled (Yi et al., *Sampling-Bias-Corrected Neural Modeling for Large
 //!   Corpus Item Recommendations*, RecSys 2019, <https://research.google/pubs/pub48840/>).
+//!   With uniform draws among the columns, Q is the mixture's (`mixed.rs`); those of earlier steps come last (`cross_batch.rs`).
 //! - Full: columns are the catalogue. With all purchases of a customer as targets it is the multinomial likelihood of Liang et
 //!   al. 2018 (<https://arxiv.org/abs/1802.05814>).
 //!
@@ -13,87 +14,26 @@
 //! once, and read by the two products of the backward pass, which take what belongs to the row as a factor of their small
 //! side: `dq_i = f_i sum_j e_ij c_j` and `dc_j = sum_i e_ij (f_i q_i)`, f_i being the weight of the targets by the sum.
 
-use super::LossConfig;
+use super::accidental_hits::leave_out_copies;
+use super::columns::{PANEL_ROWS, panel_rows, panel_width};
+use super::hard_negatives::Raise;
+use super::{Columns, Gemm, LossConfig, LossGradients, LossInput, Targets};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
 use pulp::Arch;
 use recs_core::kernel::{add_scaled, exp_sum_biased};
 
-/// Room for the logits of a panel: half of a small second-level cache.
-const PANEL_BYTES: usize = 512 << 10;
-/// A panel has at least these rows: fewer leave the products waiting for the embeddings.
-const MIN_ROWS: usize = 48;
-/// A panel has at most these rows.
-const PANEL_ROWS: usize = 192;
 /// The shift of a row's exponents is at most this far above the logit of its own product, whose term then is at least
 /// e^-40.
 const ABOVE_OWN: f32 = 40.0;
-/// Sums above this may have lost terms that were too large.
-const LARGEST_SUM: f32 = 1e38;
-
-/// No further column.
-pub const NO_COLUMN: u32 = u32::MAX;
-
-/// Matrix product `c = alpha a b + beta c`, with whatever its caller counts.
-pub type Gemm<'a> =
-    dyn Fn(f32, ArrayView2<'_, f32>, ArrayView2<'_, f32>, f32, ArrayViewMut2<'_, f32>) + Sync + 'a;
-
-/// What each row is to score high.
-#[derive(Debug, Clone, Copy)]
-pub struct Targets<'a> {
-    /// Those of row i are `offsets[i]..offsets[i + 1]`. `[rows + 1]`
-    pub offsets: &'a [u32],
-    /// Column of each.
-    pub columns: &'a [u32],
-    /// Weight of each.
-    pub weights: &'a [f32],
-}
-
-impl<'a> Targets<'a> {
-    /// Those of the rows `from..to`.
-    pub fn rows(&self, from: usize, to: usize) -> Self {
-        Self { offsets: &self.offsets[from..=to], ..*self }
-    }
-
-    /// Columns and weights of a row.
-    fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
-        let range = self.offsets[row] as usize..self.offsets[row + 1] as usize;
-        (&self.columns[range.clone()], &self.weights[range])
-    }
-}
-
-/// The candidates of a batch, each once.
-#[derive(Debug, Clone, Copy)]
-pub struct Columns<'a> {
-    /// Embeddings `[columns, dim]`.
-    pub embeddings: ArrayView2<'a, f32>,
-    /// The same, number after number, which the product of the logits reads faster. `[dim, columns]`
-    pub transposed: ArrayView2<'a, f32>,
-    /// How often the batch has each column. `[columns]`
-    pub copies: &'a [f32],
-    /// What is added to the logits: log(copies) - log Q. `[columns]`
-    pub bias: &'a [f32],
-    /// The next column with the same product, in a ring, or [`NO_COLUMN`]; may be empty when no product has several.
-    pub same_product: &'a [u32],
-    /// Length of the longest embedding.
-    pub longest: f32,
-}
-
-/// Where gradients go.
-#[derive(Debug)]
-pub struct SoftmaxGradients<'a> {
-    /// Of the queries, overwritten. `[n, dim]`
-    pub queries: ArrayViewMut2<'a, f32>,
-    /// Of the columns, overwritten. `[columns, dim]`
-    pub columns: ArrayViewMut2<'a, f32>,
-    /// The part of each row's gradient at its first target that is the row's alone: -1, or with accidental hits masked its
-    /// probability - 1. `[n]`
-    pub shares: &'a mut [f32],
-}
+/// Sums above this may have lost terms that were too large, or lose them when embeddings are multiplied by theirs.
+const LARGEST_SUM: f32 = 1e30;
 
 /// The loss, with buffers for one thread.
 #[derive(Debug, Clone)]
 pub struct Softmax {
     config: LossConfig,
+    temperature: f32,
+    raise: Raise,
     panel: Array2<f32>,
     scaled: Array2<f32>,
     factors: Vec<f32>,
@@ -102,36 +42,41 @@ pub struct Softmax {
 impl Softmax {
     /// A loss with empty buffers.
     pub fn new(config: LossConfig) -> Self {
-        Self { config, panel: Array2::zeros((0, 0)), scaled: Array2::zeros((0, 0)), factors: Vec::new() }
+        Self {
+            config,
+            temperature: config.temperature,
+            raise: Raise::default(),
+            panel: Array2::zeros((0, 0)),
+            scaled: Array2::zeros((0, 0)),
+            factors: Vec::new(),
+        }
+    }
+
+    /// Dot products are divided by this from now on.
+    pub fn set_temperature(&mut self, temperature: f32) {
+        self.temperature = temperature;
     }
 
     /// Loss of query rows, and its gradients. Never holds more than 192 rows of logits at a time, or 512 KiB of them when
     /// there are many columns (48 rows at least).
     ///
-    /// # Shapes
-    /// `queries` `[n, dim]`, `targets` those of the n rows; `columns.embeddings` `[columns, dim]`. Everything is multiplied by `weight`.
-    ///
     /// # Panics
     /// When the shapes do not fit, or a matrix does not stand in memory row after row.
     pub fn forward_backward(
         &mut self,
-        queries: &ArrayView2<'_, f32>,
-        targets: Targets<'_>,
-        weight: f32,
-        columns: Columns<'_>,
-        gradients: SoftmaxGradients<'_>,
+        input: LossInput<'_, '_>,
+        gradients: LossGradients<'_>,
         gemm: &Gemm<'_>,
     ) -> f64 {
-        let SoftmaxGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
+        let LossInput { queries, targets, weight, columns, .. } = input;
+        let LossGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
-        let rows = (PANEL_BYTES / 4 / n.max(1)).clamp(MIN_ROWS, PANEL_ROWS);
-        // A row more than needed keeps rows from falling on the same lines of the cache.
-        let room = n.next_multiple_of(16) + 16;
+        let (rows, room) = (panel_rows(n), panel_width(n));
         if self.panel.nrows() < rows || self.panel.ncols() < room || self.scaled.ncols() != dim {
             self.panel = Array2::zeros((PANEL_ROWS.min(rows.max(self.panel.nrows())), room));
             self.scaled = Array2::zeros((PANEL_ROWS, dim));
         }
-        let scale = weight / self.config.temperature;
+        let (scale, trained) = (weight / self.temperature, d_columns.nrows());
         let mut loss = 0.0;
         if queries.nrows() == 0 {
             d_columns.fill(0.0);
@@ -147,7 +92,7 @@ impl Softmax {
             let own = Own { targets, scale, factors: &self.factors };
             own.of_queries(&q, columns.embeddings, dq.view_mut(), scaled.view_mut());
             let beta = if from == 0 { 0.0 } else { 1.0 };
-            gemm(1.0, panel.t(), scaled.view(), beta, d_columns.view_mut());
+            gemm(1.0, panel.slice(s![.., ..trained]).t(), scaled.view(), beta, d_columns.view_mut());
             own.of_columns(&q, d_columns.view_mut());
         }
         loss * f64::from(weight)
@@ -163,20 +108,27 @@ impl Softmax {
         shares: &mut [f32],
         gemm: &Gemm<'_>,
     ) -> f64 {
-        let n = columns.bias.len();
-        let inverse_temperature = 1.0 / self.config.temperature;
-        let mut panel = self.panel.slice_mut(s![..q.nrows(), ..n]);
+        let Self { config, temperature, raise, panel, factors, .. } = self;
+        let (n, inverse_temperature) = (columns.bias.len(), 1.0 / *temperature);
+        let mut panel = panel.slice_mut(s![..q.nrows(), ..n]);
         gemm(inverse_temperature, q.view(), columns.transposed, 0.0, panel.view_mut());
-        let highest_bias = columns.bias.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let highest_bias = columns.bias.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+            + config.hard_negatives.map_or(0.0, |hard| hard.weight.ln());
         let mut loss = 0.0;
-        self.factors.clear();
+        factors.clear();
         for (i, mut logits) in panel.axis_iter_mut(Axis(0)).enumerate() {
             let (q, Some(logits)) = (q.row(i), logits.as_slice_mut()) else { continue };
             let (own, weights) = targets.row(i);
-            let mask = own.first().filter(|_| self.config.mask_accidental_hits && own.len() == 1);
-            if let Some(&own) = mask {
-                leave_out_copies(logits, own as usize, columns);
-            }
+            let mask = own.first().filter(|_| config.mask_accidental_hits && own.len() == 1);
+            let mut prepare = |logits: &mut [f32]| {
+                if let Some(&own) = mask {
+                    leave_out_copies(logits, own as usize, columns);
+                }
+                if let Some(hard) = config.hard_negatives {
+                    raise.raise(logits, hard, (targets, i), columns);
+                }
+            };
+            prepare(logits);
             // Of its copies, a target is one; the masked ones are gone already.
             let copies = |j: usize| if mask.is_some() { 1.0 } else { columns.copies[j] };
             let logit = |logits: &[f32], j: u32| logits[j as usize] + columns.bias[j as usize];
@@ -194,15 +146,13 @@ impl Softmax {
                 // Some logit is far above the first target's: look for the highest.
                 let mut row = columns.embeddings.dot(&q) * inverse_temperature;
                 let row = row.as_slice_mut().unwrap_or_default();
-                if let Some(&own) = mask {
-                    leave_out_copies(row, own as usize, columns);
-                }
+                prepare(row);
                 shift = row.iter().zip(columns.bias).map(|(s, b)| s + b).fold(f32::NEG_INFINITY, f32::max);
                 logits.copy_from_slice(row);
                 sum = exp_sum_biased(logits, columns.bias, shift);
             }
             loss += f64::from(total) * (f64::from(sum).ln() + f64::from(shift)) - positive;
-            self.factors.push(total / sum);
+            factors.push(total / sum);
             shares[i] = mask.map_or(-1.0, |&own| logits[own as usize] / sum - 1.0);
         }
         loss
@@ -272,19 +222,9 @@ fn flat_mut<'a>(matrix: &'a mut ArrayViewMut2<'_, f32>) -> &'a mut [f32] {
     matrix.as_slice_mut().expect("row after row")
 }
 
-/// Leaves out what else the batch has of a row's own product.
-fn leave_out_copies(logits: &mut [f32], own: usize, columns: Columns<'_>) {
-    logits[own] -= columns.copies[own].ln();
-    let mut other = columns.same_product.get(own).copied().unwrap_or(NO_COLUMN);
-    while other != NO_COLUMN && other as usize != own {
-        logits[other as usize] = f32::NEG_INFINITY;
-        other = columns.same_product[other as usize];
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Reduction;
+    use super::super::{LogQ, NO_COLUMN, Reduction};
     use super::*;
     use proptest::prelude::*;
     use recs_core::kernel;
@@ -318,7 +258,7 @@ mod tests {
                     let dot: f64 = (0..self.q.ncols())
                         .map(|d| f64::from(self.q[[i, d]]) * f64::from(self.c[[at, d]]))
                         .sum();
-                    let corrected = if config.log_q { f64::from(self.log_q[at]) } else { 0.0 };
+                    let corrected = if config.log_q == LogQ::Exact { f64::from(self.log_q[at]) } else { 0.0 };
                     dot / f64::from(config.temperature) - corrected
                 };
                 let kept =
@@ -334,7 +274,7 @@ mod tests {
             let (mut dq, mut dc) = (Array2::zeros(self.q.raw_dim()), Array2::zeros(self.c.raw_dim()));
             let mut copies = vec![0.0f32; self.c.nrows()];
             self.own.iter().for_each(|&o| copies[o as usize] += 1.0);
-            let correction = |i: usize| if self.config.log_q { self.log_q[i] } else { 0.0 };
+            let correction = |i: usize| if self.config.log_q == LogQ::Exact { self.log_q[i] } else { 0.0 };
             // Columns without a row do not take part: log 0.
             let bias: Vec<f32> = copies.iter().enumerate().map(|(i, c)| c.ln() - correction(i)).collect();
             let same = |i: usize| {
@@ -364,9 +304,13 @@ mod tests {
                 let q = self.q.slice(s![from..to, ..]);
                 let targets =
                     Targets { offsets: &offsets, columns: &self.own, weights: &ones }.rows(from, to);
-                let gradients =
-                    SoftmaxGradients { queries: part, columns: part_dc.view_mut(), shares: &mut shares[from..to] };
-                loss += softmax.forward_backward(&q, targets, weight, columns, gradients, &kernel::gemm);
+                let gradients = LossGradients {
+                    queries: part,
+                    columns: part_dc.view_mut(),
+                    shares: &mut shares[from..to],
+                };
+                let input = LossInput { queries: q, targets, negatives: &[], weight, columns };
+                loss += softmax.forward_backward(input, gradients, &kernel::gemm);
                 dc += &part_dc;
             }
             (loss, dq, dc)
@@ -382,6 +326,7 @@ mod tests {
             size in prop_oneof![Just(1f32), Just(6.0)],
         ) {
             let reduction = if mean { Reduction::Mean } else { Reduction::Sum };
+            let log_q = if log_q { LogQ::Exact } else { LogQ::None };
             let config =
                 LossConfig { reduction, temperature: 0.7, log_q, mask_accidental_hits: mask, ..LossConfig::reference() };
             let columns = (n / 2).clamp(2, 60) as u32;
@@ -446,16 +391,17 @@ mod tests {
         let (mut dq, mut dc, mut shares) = (Array2::zeros((9, 4)), Array2::zeros((23, 4)), vec![0.0; 9]);
         let (ones, targets) =
             (vec![1.0; 23], Targets { offsets: &offsets, columns: &columns, weights: &weights });
-        let all =
-            Columns { embeddings: c.view(), transposed: c.t(), copies: &ones, bias: &bias, same_product: &[], longest: 2.0 };
-        let loss = Softmax::new(config).forward_backward(
-            &q.view(),
-            targets,
-            0.5,
-            all,
-            SoftmaxGradients { queries: dq.view_mut(), columns: dc.view_mut(), shares: &mut shares },
-            &kernel::gemm,
-        );
+        let all = Columns {
+            embeddings: c.view(),
+            transposed: c.t(),
+            copies: &ones,
+            bias: &bias,
+            same_product: &[],
+            longest: 2.0,
+        };
+        let input = LossInput { queries: q.view(), targets, negatives: &[], weight: 0.5, columns: all };
+        let gradients = LossGradients { queries: dq.view_mut(), columns: dc.view_mut(), shares: &mut shares };
+        let loss = Softmax::new(config).forward_backward(input, gradients, &kernel::gemm);
         assert!((loss - definition(&q, &c)).abs() < 1e-4);
         assert!(dq.row(1).iter().all(|d| *d == 0.0), "a row without targets");
         for (row, d) in [(0, 1), (3, 2), (8, 0)] {

@@ -173,6 +173,7 @@ impl<'a> Progress<'a> {
             loss: loss.total() / steps.max(1) as f64,
             learning_rate: rate,
             validation_recall_at_100: None,
+            temperature: None,
             seconds,
             examples_per_s: examples as f64 / seconds.max(1e-9),
         }

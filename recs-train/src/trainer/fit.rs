@@ -34,6 +34,7 @@ pub struct Trainer {
 /// What the runs of a training lead to.
 struct Trained {
     weights: Weights,
+    model: ModelConfig,
     /// Epochs that led to the weights.
     epochs: usize,
     coefficients: Option<[f64; 6]>,
@@ -48,7 +49,7 @@ pub struct Fitted {
     pub(super) vocabulary: Arc<Vocabulary>,
     /// The run's settings.
     pub config: TrainConfig,
-    /// The architecture.
+    /// The architecture, with the temperature as it was learned.
     pub model: ModelConfig,
     /// The weights.
     pub weights: Arc<Weights>,
@@ -122,7 +123,7 @@ impl Trainer {
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
         let mut keeper = self.keeper(observer)?;
-        let Trained { weights, epochs, coefficients, history, refit_history } =
+        let Trained { weights, model, epochs, coefficients, history, refit_history } =
             self.train(&job, &split, chooses, &mut keeper)?;
         let (chose_only, known) = (chooses && !self.config.refit, split.before_test());
         let trained_on = if chose_only { &split.train } else { &known };
@@ -132,7 +133,7 @@ impl Trainer {
             RepeatTerm::new(config, coefficients, &self.data, Arc::clone(&purchases))
         };
         let repeat = self.config.repeat.zip(coefficients).map(term);
-        let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
+        let evaluator = Evaluator::new(&self.data, &model, &weights, &purchases, &self.pool)?;
         let evaluator = evaluator.with_repeat(repeat.clone());
         let popularity = Popularity::fit(&self.data, trained_on);
         let inputs = self.inputs(&popularity);
@@ -142,7 +143,7 @@ impl Trainer {
             data: Arc::clone(&self.data),
             vocabulary: Arc::clone(&self.vocabulary),
             config: self.config.clone(),
-            model: self.model.clone(),
+            model,
             weights: Arc::new(weights),
             split,
             repeat,
@@ -175,31 +176,31 @@ impl Trainer {
         let known = split.before_test();
         if !chooses {
             let rates = vec![self.config.learning_rate; self.config.epochs];
-            let Ran { weights, history, best_epochs } = job.run(&known, &Rates::Fixed(rates), keeper)?;
-            let (coefficients, refit_history) = (None, Vec::new());
-            return Ok(Trained { weights, epochs: best_epochs, coefficients, history, refit_history });
+            let Ran { weights, model, history, best_epochs } =
+                job.run(&known, &Rates::Fixed(rates), keeper)?;
+            let (epochs, coefficients, refit_history) = (best_epochs, None, Vec::new());
+            return Ok(Trained { weights, model, epochs, coefficients, history, refit_history });
         }
-        let (weights, chosen) = match keeper.as_ref().and_then(Keeper::chosen) {
+        let (first, chosen) = match keeper.as_ref().and_then(Keeper::chosen) {
             Some(chosen) => (None, chosen),
             None => {
                 let sample = spread(&split.validation, self.config.validation_rows);
-                let Ran { weights, history, best_epochs } =
-                    job.run(&split.train, &Rates::Validated(&sample), keeper)?;
-                let coefficients = self.repeat(&weights, split, job.cancel)?;
-                (Some(weights), Chosen { history, best_epochs, coefficients })
+                let mut ran = job.run(&split.train, &Rates::Validated(&sample), keeper)?;
+                let coefficients = self.repeat(&ran, split, job.cancel)?;
+                let (history, best_epochs) = (std::mem::take(&mut ran.history), ran.best_epochs);
+                (Some(ran), Chosen { history, best_epochs, coefficients })
             }
         };
-        let (weights, refit_history) = match weights {
-            Some(weights) if !self.config.refit => (weights, Vec::new()),
+        let Ran { weights, model, history: refit_history, .. } = match first {
+            Some(ran) if !self.config.refit => ran,
             _ => {
                 keeper.iter_mut().for_each(|keeper| keeper.refits(&chosen));
                 let rates = chosen.history.iter().take(chosen.best_epochs).map(|e| e.learning_rate).collect();
-                let ran = job.run(&known, &Rates::Fixed(rates), keeper)?;
-                (ran.weights, ran.history)
+                job.run(&known, &Rates::Fixed(rates), keeper)?
             }
         };
-        let Chosen { history, best_epochs, coefficients } = chosen;
-        Ok(Trained { weights, epochs: best_epochs, coefficients, history, refit_history })
+        let Chosen { history, best_epochs: epochs, coefficients } = chosen;
+        Ok(Trained { weights, model, epochs, coefficients, history, refit_history })
     }
 
     fn inputs<'a>(&'a self, popularity: &'a Popularity) -> ReportInputs<'a> {
@@ -208,10 +209,10 @@ impl Trainer {
     }
 
     /// Fits what customers buy again on the validation rows, towers and purchases being those of the training rows.
-    fn repeat(&self, weights: &Weights, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
+    fn repeat(&self, first: &Ran, split: &Split, cancel: &CancelToken) -> Result<Option<[f64; 6]>> {
         let Some(config) = self.config.repeat else { return Ok(None) };
         let purchases = Arc::new(Purchases::new(&self.data, &split.train));
-        let towers = Evaluator::new(&self.data, &self.model, weights, &purchases, &self.pool)?;
+        let towers = Evaluator::new(&self.data, &first.model, &first.weights, &purchases, &self.pool)?;
         let term = RepeatTerm::fit(config, &self.data, purchases, &towers, &split.validation, cancel)?;
         Ok(Some(term.coefficients))
     }

@@ -30,6 +30,9 @@ pub struct EpochStats {
     pub learning_rate: f32,
     /// Recall@100 on the validation rows; None when there are none.
     pub validation_recall_at_100: Option<f64>,
+    /// The temperature after it, where that is learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// Wall time of the steps, without validation.
     pub seconds: f64,
     /// Rows a second in the steps.
@@ -50,6 +53,8 @@ pub(super) struct Job<'a> {
 /// Result of a run.
 pub(super) struct Ran {
     pub(super) weights: Weights,
+    /// The model that the weights are of: with a learned temperature as it was then.
+    pub(super) model: ModelConfig,
     pub(super) history: Vec<EpochStats>,
     /// Epochs that led to the weights.
     pub(super) best_epochs: usize,
@@ -138,11 +143,12 @@ impl Job<'_> {
                 Rates::Validated(_) => choice.rate,
             };
             let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;
+            stats.temperature = backend.learned_temperature().map(f64::from);
             if let Rates::Validated(validation) = rates
                 && !validation.is_empty()
             {
                 let weights = backend.weights();
-                let recall = self.validate(&weights, &purchases, validation);
+                let recall = self.validate(&self.trained(&stats), &weights, &purchases, validation);
                 let recall = recall.map_err(|e| state.not_finite(e, stats.loss, keeper))?;
                 stats.validation_recall_at_100 = Some(recall);
                 if choice.take(config, epoch + 1, recall) && config.early_stopping.is_some() {
@@ -164,11 +170,26 @@ impl Job<'_> {
             _ => (history.len(), backend.weights()),
         };
         centre_biases(self.model, self.data, &mut weights);
-        Ok(Ran { weights, history, best_epochs })
+        let last = best_epochs.checked_sub(1).and_then(|at| history.get(at));
+        let model = last.map_or_else(|| self.model.clone(), |stats| self.trained(stats));
+        Ok(Ran { weights, model, history, best_epochs })
     }
 
-    fn validate(&self, weights: &Weights, purchases: &Arc<Purchases>, validation: &[u32]) -> Result<f64> {
-        let evaluator = Evaluator::new(self.data, self.model, weights, purchases, self.pool)?;
+    /// The model as it was after an epoch.
+    fn trained(&self, epoch: &EpochStats) -> ModelConfig {
+        // Was one of 32 bits.
+        let temperature = epoch.temperature.map_or(self.model.temperature, |temperature| temperature as f32);
+        ModelConfig { temperature, ..self.model.clone() }
+    }
+
+    fn validate(
+        &self,
+        model: &ModelConfig,
+        weights: &Weights,
+        purchases: &Arc<Purchases>,
+        validation: &[u32],
+    ) -> Result<f64> {
+        let evaluator = Evaluator::new(self.data, model, weights, purchases, self.pool)?;
         Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
     }
 }

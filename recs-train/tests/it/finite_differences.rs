@@ -5,10 +5,12 @@ use recs_core::model::{Activation, Histories, ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::backend::{Batch, CpuBackend};
-use recs_train::loss::{LossConfig, Negatives, Targets};
+use recs_train::backend::{Backend, Batch, CpuBackend};
+use recs_train::loss::{LossConfig, LossState, Reduction, Targets};
+use recs_train::optim::Clip;
 use recs_train::trainer::initial_weights;
 use recs_train::{TrainConfig, TrainData};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -25,7 +27,69 @@ async fn every_tensor_of_every_kind_of_tower() {
         }
         config.loss.temperature = 0.5;
         config.l1 = 0.01;
-        check(config).await;
+        check(config, 0).await;
+    }
+}
+
+/// Every objective, kind of negatives, estimate and learned temperature, after two steps that fill caches and estimates.
+#[tokio::test]
+async fn every_loss() {
+    for changes in [
+        json!({"uniform_negatives": 30, "log_q": "exact", "learned_temperature": {}}),
+        json!({"uniform_negatives": 7, "log_q": {"streaming": {"alpha": 0.3}}, "mask_accidental_hits": true}),
+        json!({"cross_batch": {"columns": 13, "warm_up_steps": 1}, "log_q": true, "learned_temperature": {}}),
+        json!({"hard_negatives": {"count": 3, "weight": 5.0}, "mask_accidental_hits": true}),
+        json!({
+            "cross_batch": {"columns": 40, "warm_up_steps": 0}, "uniform_negatives": 9, "hard_negatives": {},
+            "log_q": {"streaming": {"alpha": 0.3}}, "mask_accidental_hits": true, "learned_temperature": {}
+        }),
+        json!({"negatives": "full", "hard_negatives": {"count": 2}, "learned_temperature": {}}),
+        json!({"objective": {"kind": "bpr"}, "learned_temperature": {}}),
+        json!({"objective": {"kind": "bpr"}, "uniform_negatives": 8, "log_q": true, "cross_batch": {"warm_up_steps": 0}}),
+        json!({"objective": {"kind": "bpr", "negatives_per_row": 4}, "learned_temperature": {}}),
+        json!({
+            "objective": {"kind": "bpr", "negatives_per_row": 3}, "negatives": "uniform", "uniform_negatives": 30
+        }),
+        json!({"objective": {"kind": "bpr"}, "negatives": "full", "reduction": "sum"}),
+    ] {
+        let mut config = TrainConfig::reference();
+        (config.loss, config.clip) = (loss(&changes), Clip::None);
+        for tower in [&mut config.query, &mut config.candidate] {
+            (tower.activation, tower.l2_normalise, tower.layers) = (Activation::Relu, true, vec![7, 6]);
+        }
+        check(config, 2).await;
+    }
+}
+
+/// Mean, in-batch, temperature 0.5, with changes.
+pub(super) fn loss(changes: &Value) -> LossConfig {
+    let base = LossConfig { temperature: 0.5, reduction: Reduction::Mean, ..LossConfig::reference() };
+    let mut value = serde_json::to_value(base).unwrap();
+    value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+/// What a backend's loss remembers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Saved {
+    numbers: Vec<Vec<f32>>,
+    counts: Vec<Vec<u32>>,
+}
+
+impl Saved {
+    pub(super) fn of(backend: &mut CpuBackend) -> Self {
+        let LossState { numbers, counts } = backend.loss_state();
+        Self {
+            numbers: numbers.iter().map(|n| n.to_vec()).collect(),
+            counts: counts.iter().map(|n| n.to_vec()).collect(),
+        }
+    }
+
+    pub(super) fn restore(&self, backend: &mut CpuBackend) {
+        let LossState { numbers, counts } = backend.loss_state();
+        assert_eq!((numbers.len(), counts.len()), (self.numbers.len(), self.counts.len()));
+        numbers.into_iter().zip(&self.numbers).for_each(|(to, from)| to.copy_from_slice(from));
+        counts.into_iter().zip(&self.counts).for_each(|(to, from)| to.copy_from_slice(from));
     }
 }
 
@@ -33,14 +97,20 @@ async fn every_tensor_of_every_kind_of_tower() {
 /// layers.
 #[tokio::test]
 async fn histories_biases_and_targets() {
-    for (negatives, layers) in [
-        (Negatives::Full, vec![]),
-        (Negatives::InBatch, vec![]),
-        (Negatives::Full, vec![6]),
-        (Negatives::InBatch, vec![7, 5]),
+    let bpr = json!({"kind": "bpr"});
+    for (changes, layers) in [
+        (json!({"negatives": "full"}), vec![]),
+        (json!({}), vec![]),
+        (json!({"negatives": "full"}), vec![6]),
+        (json!({}), vec![7, 5]),
+        (json!({"uniform_negatives": 9, "log_q": "exact", "hard_negatives": {}}), vec![6]),
+        (json!({"uniform_negatives": 5, "log_q": {"streaming": {"alpha": 0.1}}}), vec![]),
+        (json!({"objective": bpr, "negatives": "full"}), vec![]),
+        (json!({"objective": bpr, "uniform_negatives": 20, "log_q": "exact"}), vec![6]),
+        (json!({"objective": {"kind": "bpr", "negatives_per_row": 3}, "uniform_negatives": 20}), vec![]),
     ] {
         let mut config = TrainConfig::recommended();
-        (config.loss.negatives, config.loss.temperature) = (negatives, 0.5);
+        config.loss = loss(&changes);
         for tower in [&mut config.query, &mut config.candidate] {
             (tower.activation, tower.layers) = (Activation::Relu, layers.clone());
         }
@@ -56,7 +126,8 @@ async fn histories_biases_and_targets() {
         let batch = Batch { rows: &rows, histories: Some(&histories), targets: Some(targets) };
         let make = |weights: Weights| {
             let (data, pool) = (Arc::clone(&data), Arc::clone(&pool));
-            CpuBackend::new(data, model.clone(), config.clone(), weights, Vec::new(), pool).unwrap()
+            let log_q = vec![-2.0; data.catalogue.len()];
+            CpuBackend::new(data, model.clone(), config.clone(), weights, log_q, pool).unwrap()
         };
         let loss = |weights: Weights| make(weights).gradients(batch).unwrap().0.total();
         let (_, gradients) = make(weights.clone()).gradients(batch).unwrap();
@@ -79,16 +150,16 @@ async fn histories_biases_and_targets() {
                 &mut Arc::make_mut(&mut w.candidate).embeddings[1][[bias.rows[0] as usize, 0]]
             }),
         ];
-        compare(&checks, &weights, &loss, &format!("{negatives:?} {layers:?}"));
+        compare(&checks, &weights, &loss, &format!("{changes} {layers:?}"));
     }
 }
 
 /// One number of the weights.
 type Place<'a> = &'a dyn Fn(&mut Weights) -> &mut f32;
 
-type Made = (ModelConfig, Weights, Arc<TrainData>, Arc<rayon::ThreadPool>);
+pub(super) type Made = (ModelConfig, Weights, Arc<TrainData>, Arc<rayon::ThreadPool>);
 
-async fn made(config: &TrainConfig, init: f32) -> Made {
+pub(super) async fn made(config: &TrainConfig, init: f32) -> Made {
     let schema = Schema::retail();
     let dataset = dataset(&groups(12, 16, 4), 2).await;
     let buckets =
@@ -103,7 +174,8 @@ async fn made(config: &TrainConfig, init: f32) -> Made {
     (model, weights, data, pool)
 }
 
-async fn check(config: TrainConfig) {
+/// Checks gradients after some steps.
+async fn check(config: TrainConfig, steps: u32) {
     let (model, weights, data, pool) = made(&config, 0.5).await;
     let log_q = vec![-2.0; data.catalogue.len()];
     let batch: Vec<u32> = (0..20).collect();
@@ -118,8 +190,18 @@ async fn check(config: TrainConfig) {
         )
         .unwrap()
     };
-    let loss = |weights: Weights| make(weights).gradients(Batch::rows(&batch)).unwrap().0.total();
-    let (_, gradients) = make(weights.clone()).gradients(Batch::rows(&batch)).unwrap();
+    let mut before = make(weights);
+    for step in 0..steps {
+        before.step(Batch::rows(&(step * 20..(step + 1) * 20).collect::<Vec<_>>()), 0.01).unwrap();
+    }
+    let (saved, weights) = (Saved::of(&mut before), before.weights());
+    let resumed = |weights: Weights, saved: &Saved| {
+        let mut backend = make(weights);
+        saved.restore(&mut backend);
+        backend.gradients(Batch::rows(&batch)).unwrap()
+    };
+    let loss = |weights: Weights| resumed(weights, &saved).0.total();
+    let gradients = resumed(weights.clone(), &saved).1;
     let row = gradients.query.embeddings[0].rows[1] as usize;
     let checks: [(&str, f32, Place<'_>); 6] = [
         ("query kernel 0", gradients.query.dense[0].kernel[[3, 2]], &|w| {
@@ -142,7 +224,19 @@ async fn check(config: TrainConfig) {
             &mut Arc::make_mut(&mut w.candidate).embeddings[2][[row, 1]]
         }),
     ];
-    compare(&checks, &weights, &loss, &format!("{:?}", config.query));
+    let what = format!("{:?} {:?}", config.query, config.loss);
+    compare(&checks, &weights, &loss, &what);
+    assert_eq!(gradients.log_scale.is_some(), config.loss.learned_temperature.is_some());
+    if let Some(analytic) = gradients.log_scale {
+        let nudged = |by: f32| {
+            let mut saved = saved.clone();
+            saved.numbers[0][0] += by;
+            resumed(weights.clone(), &saved).0.total()
+        };
+        let numeric = (nudged(4e-3) - nudged(-4e-3)) / 8e-3;
+        let close = (numeric - f64::from(analytic)).abs() < 0.01 * numeric.abs().max(0.05);
+        assert!(close, "temperature of {what}: {numeric} by differences, {analytic} by the backward pass");
+    }
 }
 
 fn compare(checks: &[(&str, f32, Place<'_>)], weights: &Weights, loss: &dyn Fn(Weights) -> f64, what: &str) {

@@ -22,12 +22,12 @@ pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     Trainer::new(data, model, vocabulary, config).unwrap()
 }
 
-fn small(mut config: TrainConfig) -> TrainConfig {
+pub(super) fn small(mut config: TrainConfig) -> TrainConfig {
     (config.batch, config.threads) = (config.batch.min(64), 2);
     config
 }
 
-async fn fit(rows: &[Purchase], config: TrainConfig) -> Fitted {
+pub(super) async fn fit(rows: &[Purchase], config: TrainConfig) -> Fitted {
     trainer(rows, config).await.fit(&Silent, &CancelToken::new()).unwrap()
 }
 

@@ -43,7 +43,12 @@ impl Distinct {
             self.seen.fill((0, 0));
             self.turn = 1;
         }
-        for id in batch {
+        self.extend(batch);
+    }
+
+    /// Takes further members of the batch. O(members).
+    pub(super) fn extend(&mut self, members: impl Iterator<Item = u32>) {
+        for id in members {
             let (turn, slot) = &mut self.seen[id as usize];
             if *turn != self.turn {
                 (*turn, *slot) = (self.turn, self.ids.len() as u32);
@@ -51,6 +56,12 @@ impl Distinct {
             }
             self.slots.push(*slot);
         }
+    }
+
+    /// Place in `ids` of an id that the batch has.
+    pub(super) fn find(&self, id: u32) -> Option<u32> {
+        let (turn, slot) = *self.seen.get(id as usize)?;
+        (turn == self.turn).then_some(slot)
     }
 }
 
@@ -69,6 +80,10 @@ mod tests {
             distinct.fill(batch.into_iter());
             assert_eq!((&distinct.ids, &distinct.slots), (&ids, &slots));
         }
+        distinct.fill([4u32, 6].into_iter());
+        distinct.extend([6u32, 0, 4].into_iter());
+        assert_eq!((&distinct.ids, &distinct.slots), (&vec![4, 6, 0], &vec![0, 1, 1, 2, 0]));
+        assert_eq!([0, 3, 6, 99].map(|id| distinct.find(id)), [Some(2), None, Some(1), None]);
         distinct.turn = u32::MAX;
         distinct.fill([3u32, 1].into_iter());
         assert_eq!((&distinct.ids, distinct.turn), (&vec![3, 1], 1));

@@ -11,6 +11,8 @@ pub struct Gradients {
     pub query: TowerGradients,
     /// The product's side.
     pub candidate: TowerGradients,
+    /// Of log(1 / temperature), where it is learned.
+    pub log_scale: Option<f32>,
 }
 
 /// Gradients of one tower.
@@ -52,6 +54,7 @@ impl SparseGradient {
 impl Gradients {
     /// Multiplies every tensor by its factor.
     pub(super) fn scale(&mut self, factors: &super::update::Factors) {
+        self.log_scale = self.log_scale.map(|gradient| gradient * factors.log_scale);
         for (tower, factors) in [(&mut self.query, &factors.query), (&mut self.candidate, &factors.candidate)]
         {
             for (table, factor) in tower.embeddings.iter_mut().zip(&factors.embeddings) {

@@ -3,8 +3,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `backend.rs` | [`CpuBackend`]: forward, loss, backward, clip, update |
+//! | `backend.rs` | [`CpuBackend`]: its making, a step |
+//! | `check.rs` | what it refuses |
+//! | `objective.rs` | forward pass, loss and backward pass of a batch |
 //! | `batch.rs` | the candidates of a batch, each once |
+//! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
 //! | `tower_step.rs` | one tower through one step |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
@@ -15,13 +18,16 @@
 
 mod backend;
 mod batch;
+mod check;
 mod chunk;
 mod clock;
 mod distinct;
 mod folded;
 mod gradients;
 mod matrix;
+mod objective;
 mod part;
+mod sampling;
 mod tower_step;
 mod update;
 

@@ -7,8 +7,8 @@ use super::gradients::{SparseGradient, TowerGradients};
 use super::matrix::{self, Matrix};
 use super::part::{Lookup, TablePart};
 use crate::optim::{Optimiser, Step};
-use pulp::Arch;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::kernel::prefetch;
 use recs_core::model::{Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
@@ -84,6 +84,11 @@ impl TowerStep {
             has_bias: model.schema.widths(tower).has_bias,
             counterpart: (tower == Tower::Query && model.has_bias()).then_some(model.temperature),
         }
+    }
+
+    /// Takes a learned temperature as what embeddings of queries end with, if they end with it.
+    pub(super) fn set_counterpart(&mut self, temperature: f32) {
+        self.counterpart = self.counterpart.map(|_| temperature);
     }
 
     /// The parts of the concatenated features, and the bias.
@@ -183,6 +188,11 @@ impl TowerStep {
             .collect();
         self.chunks = chunks;
         done
+    }
+
+    /// Width of embeddings without what they end with.
+    pub(super) fn output_width(&self) -> usize {
+        self.chunks[0].output().view().ncols()
     }
 
     /// Gradient of the embedding of row `row`, before the backward pass.

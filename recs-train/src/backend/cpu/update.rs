@@ -4,6 +4,8 @@ use super::gradients::dense_squares;
 use super::tower_step::TowerStep;
 use crate::backend::State;
 use crate::checkpoint::{Tensor, Values};
+use crate::config::TrainConfig;
+use crate::loss::LearnedTemperature;
 use crate::optim::{Clip, Optimiser, OptimiserConfig, Step, squares};
 use rayon::prelude::*;
 use recs_core::model::{ModelConfig, TowerWeights, Weights};
@@ -19,6 +21,8 @@ pub(super) struct Update {
     pub(super) dense: Step,
     pub(super) query: TowerState,
     pub(super) candidate: TowerState,
+    /// Moves with the kernels and biases.
+    pub(super) temperature: Option<LearnedTemperature>,
 }
 
 #[derive(Debug)]
@@ -35,6 +39,7 @@ pub(super) struct TowerState {
 pub(super) struct Factors {
     pub(super) query: TowerFactors,
     pub(super) candidate: TowerFactors,
+    pub(super) log_scale: f32,
 }
 
 #[derive(Debug, Default)]
@@ -44,9 +49,13 @@ pub(super) struct TowerFactors {
 }
 
 impl Factors {
-    pub(super) fn new(clip: Clip, query: &TowerStep, candidate: &TowerStep) -> Self {
+    /// `log_scale` is the gradient of a learned temperature, 0 for a fixed one.
+    pub(super) fn new(clip: Clip, query: &TowerStep, candidate: &TowerStep, log_scale: f32) -> Self {
+        let scale_squares = f64::from(log_scale).powi(2);
         let global = match clip {
-            Clip::GlobalNorm { norm } => Clip::factor(norm, all_squares(query) + all_squares(candidate)),
+            Clip::GlobalNorm { norm } => {
+                Clip::factor(norm, all_squares(query) + all_squares(candidate) + scale_squares)
+            }
             Clip::None | Clip::PerVariable { .. } => 1.0,
         };
         let factor = |squares: f64| match clip {
@@ -57,7 +66,7 @@ impl Factors {
             embeddings: tower.parts.iter().map(|p| factor(p.unsummed_squares)).collect(),
             dense: tower.dense.iter().map(|layer| dense_squares(layer).map(factor)).collect(),
         };
-        Self { query: tower(query), candidate: tower(candidate) }
+        Self { query: tower(query), candidate: tower(candidate), log_scale: factor(scale_squares) }
     }
 }
 
@@ -85,13 +94,16 @@ impl TowerState {
 }
 
 impl Update {
-    pub(super) fn new(config: OptimiserConfig, clip: Clip, weights: &Weights, has_bias: bool) -> Self {
+    pub(super) fn new(config: &TrainConfig, weights: &Weights, has_bias: bool) -> Self {
+        let (optimiser, loss) = (config.optimiser, config.loss);
+        let learned = |range| LearnedTemperature::new(range, loss.temperature, optimiser.dense);
         Self {
-            clip,
-            embeddings: Step::start(&config.embeddings),
-            dense: Step::start(&config.dense),
-            query: TowerState::new(config, &weights.query, false),
-            candidate: TowerState::new(config, &weights.candidate, has_bias),
+            clip: config.clip,
+            embeddings: Step::start(&optimiser.embeddings),
+            dense: Step::start(&optimiser.dense),
+            query: TowerState::new(optimiser, &weights.query, false),
+            candidate: TowerState::new(optimiser, &weights.candidate, has_bias),
+            temperature: loss.learned_temperature.map(learned),
         }
     }
 
@@ -101,9 +113,18 @@ impl Update {
         self.dense.open(learning_rate);
     }
 
-    /// Clips and applies the gradients that the towers hold, and closes the step.
-    pub(super) fn apply(&mut self, weights: &mut Weights, query: &TowerStep, candidate: &TowerStep) {
-        let factors = Factors::new(self.clip, query, candidate);
+    /// Clips and applies the gradients that the towers hold, and that of a learned temperature, and closes the step.
+    pub(super) fn apply(
+        &mut self,
+        weights: &mut Weights,
+        query: &TowerStep,
+        candidate: &TowerStep,
+        log_scale: f32,
+    ) {
+        let factors = Factors::new(self.clip, query, candidate, log_scale);
+        if let Some(temperature) = &mut self.temperature {
+            temperature.update(log_scale, factors.log_scale, &self.dense);
+        }
         let Self { embeddings, dense, query: query_state, candidate: candidate_state, .. } = self;
         let (embeddings, dense) = (&*embeddings, &*dense);
         let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
@@ -142,7 +163,7 @@ impl Update {
 
     /// Weights and all that belongs to them, by name.
     pub(super) fn state<'a>(&'a mut self, model: &ModelConfig, weights: &'a mut Weights) -> State<'a> {
-        let Self { embeddings, dense, query, candidate, .. } = self;
+        let Self { embeddings, dense, query, candidate, temperature, .. } = self;
         let mut tensors = Vec::new();
         for (weights, state) in Tensor::of_weights(model, weights, "").into_iter().zip([query, candidate]) {
             let dense = state.dense.iter_mut().flatten();
@@ -158,7 +179,16 @@ impl Update {
                 }
             }
         }
-        State { tensors, steps: [("steps.embeddings", embeddings), ("steps.dense", dense)] }
+        if let Some(temperature) = temperature {
+            let (numbers, last) = temperature.state();
+            for (i, numbers) in numbers.into_iter().enumerate() {
+                tensors.push(Tensor::flat(format!("temperature.state_{i}"), Values::F32(numbers)));
+            }
+            if !last.is_empty() {
+                tensors.push(Tensor::flat("temperature.last".into(), Values::U32(last)));
+            }
+        }
+        State { tensors, steps: [("steps.embeddings", embeddings), ("steps.dense", dense)], loss_fits: true }
     }
 }
 

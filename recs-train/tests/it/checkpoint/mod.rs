@@ -5,6 +5,7 @@ mod folder;
 mod killed;
 mod resumed;
 
+use super::finite_differences::loss;
 use super::shards::{Purchase, groups};
 use super::trainer::trainer;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
@@ -12,6 +13,7 @@ use recs_train::optim::{AdagradConfig, AdamConfig, Algorithm, Clip, OptimiserCon
 use recs_train::schedule::{PlateauConfig, ScheduleConfig};
 use recs_train::{CheckpointConfig, EarlyStopping, Fitted, Result, TrainConfig, Trainer};
 use safetensors::SafeTensors;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 fn rows() -> Vec<Purchase> {
@@ -40,8 +42,22 @@ fn configs() -> Vec<(&'static str, TrainConfig)> {
     // So strong a decay that rows are brought up to date in the middle of an epoch of the refit.
     let constant = ScheduleConfig::constant();
     let strong = Algorithm::Adam(AdamConfig { weight_decay: 99.99, ..adam });
+    let remembering = TrainConfig {
+        loss: loss(&json!({
+            "learned_temperature": {"lowest": 0.05, "highest": 1.0},
+            "log_q": {"streaming": {"alpha": 0.1}},
+            "uniform_negatives": 5,
+            "cross_batch": {"columns": 40, "warm_up_steps": 2},
+            "hard_negatives": {},
+        })),
+        clip: Clip::GlobalNorm { norm: 1.0 },
+        early_stopping: Some(EarlyStopping { patience: 2 }),
+        epochs: 3,
+        ..reference.clone()
+    };
     vec![
         ("recommended", recommended()),
+        ("a loss that remembers", remembering),
         ("one thread", TrainConfig { threads: 1, ..recommended() }),
         ("reference", reference.clone()),
         ("reference, one thread", TrainConfig { threads: 1, ..reference.clone() }),

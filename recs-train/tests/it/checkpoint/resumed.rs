@@ -58,7 +58,7 @@ fn goes_on_after(run: &Undisturbed, k: usize) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn after_any_step(run in 0usize..7, k in 0.0..1.0f64) {
+    fn after_any_step(run in 0usize..8, k in 0.0..1.0f64) {
         let run = &undisturbed()[run];
         goes_on_after(run, (k * run.files.len() as f64) as usize);
     }
@@ -107,7 +107,7 @@ fn checkpoints_have_rows_that_wait_and_steps_that_were_forgotten() {
             last.iter().any(|&step| step > 0 && step < done)
         })
     };
-    let [recommended, reference, strong] = [0, 2, 6].map(|i| &undisturbed()[i]);
+    let [recommended, reference, strong] = [0, 3, 7].map(|i| &undisturbed()[i]);
     assert!(waits(recommended, "query.history.embedding.last"));
     assert!(waits(reference, "query.revenue_bucket_x_hour.embedding.last"));
     let bases: Vec<u32> = strong.files.iter().map(|file| of(file, "steps.embeddings.base")[0]).collect();

@@ -1,0 +1,80 @@
+//! What a backend refuses.
+
+use super::backend::CpuBackend;
+use crate::backend::Batch;
+use crate::config::TrainConfig;
+use crate::data::TrainData;
+use crate::error::{Error, Result};
+use crate::loss::{LogQ, Targets};
+use crate::optim::Clip;
+use recs_core::model::ModelConfig;
+use recs_core::schema::Tower;
+
+/// Settings that do not go with each other, the data or the model.
+pub(super) fn check_settings(
+    config: &TrainConfig,
+    model: &ModelConfig,
+    data: &TrainData,
+    log_q: &[f32],
+) -> Result<()> {
+    config.loss.validate()?;
+    let products = data.catalogue.len();
+    if config.loss.log_q == LogQ::Exact && log_q.len() != products {
+        let reason = format!("has {} numbers, the catalogue {products} products", log_q.len());
+        return Err(Error::config("log_q", reason));
+    }
+    if config.loss.uniform_negatives > 0 && products == 0 {
+        return Err(Error::config("train.loss.uniform_negatives", "draws from a catalogue without products"));
+    }
+    if !matches!(config.clip, Clip::PerVariable { .. }) {
+        return Ok(());
+    }
+    let refuse = |reason: &str| Err(Error::config("train.clip.kind", reason));
+    if model.has_bias() || model.schema.widths(Tower::Query).has_history {
+        return refuse("per_variable is for models without histories and biases; use global_norm or none");
+    }
+    if !config.loss.is_plain_in_batch() {
+        return refuse(
+            "per_variable is for a softmax over in-batch negatives alone; use global_norm or none",
+        );
+    }
+    Ok(())
+}
+
+impl CpuBackend {
+    /// Batches that do not belong to data and model.
+    pub(super) fn check(&self, batch: Batch<'_>) -> Result<()> {
+        let refuse = |reason: String| Err(Error::config("batch", reason));
+        let products = self.data.catalogue.len();
+        let known = |row: u32| match self.data.product.get(row as usize) {
+            Some(&product) => batch.targets.is_some() || (product as usize) < products,
+            None => false,
+        };
+        if let Some(row) = batch.rows.iter().find(|&&row| !known(row)) {
+            return refuse(format!("row {row} does not exist or has no known product"));
+        }
+        let n = batch.rows.len();
+        if let Some(targets) = batch.targets {
+            let Targets { offsets, columns, weights } = targets;
+            let end = offsets.last().map_or(0, |&end| end as usize);
+            let ascend = offsets.windows(2).all(|w| w[0] <= w[1]) && offsets.first() == Some(&0);
+            if offsets.len() != n + 1 || !ascend || [columns.len(), weights.len()] != [end; 2] {
+                return refuse(format!("the targets are not those of {n} rows"));
+            }
+            if let Some(product) = columns.iter().find(|&&p| p as usize >= products) {
+                return refuse(format!("product {product} is beyond the catalogue of {products}"));
+            }
+        }
+        let wants = self.model.schema.widths(Tower::Query).has_history;
+        match batch.histories {
+            None if wants => refuse("has no histories, which the model looks at".into()),
+            Some(histories) if wants && histories.rows() != n => {
+                refuse(format!("has {} histories for {n} rows", histories.rows()))
+            }
+            _ if batch.targets.is_some() && matches!(self.config.clip, Clip::PerVariable { .. }) => refuse(
+                "has targets, which clipping per variable cannot tell apart; use global_norm or none".into(),
+            ),
+            _ => Ok(()),
+        }
+    }
+}

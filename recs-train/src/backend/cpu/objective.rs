@@ -1,0 +1,170 @@
+//! Forward pass, loss and backward pass of a batch.
+
+use super::backend::CpuBackend;
+use super::matrix::Matrix;
+use super::tower_step::Rows;
+use crate::backend::Batch;
+use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction, Targets};
+use crate::optim::Clip;
+use ndarray::{ArrayView2, ArrayViewMut2};
+use recs_core::kernel::{add, add_scaled, dot};
+use std::sync::Arc;
+
+type View<'a> = ArrayView2<'a, f32>;
+type ViewMut<'a> = ArrayViewMut2<'a, f32>;
+
+/// What each thread has for the loss.
+#[derive(Debug)]
+pub(super) struct Thread {
+    objective: Objective,
+    d_columns: Matrix,
+    shares: Vec<f32>,
+}
+
+impl Thread {
+    pub(super) fn new(config: LossConfig) -> Self {
+        Self { objective: Objective::new(config), d_columns: Matrix::default(), shares: Vec::new() }
+    }
+}
+
+/// The loss of a batch, and the gradient of a learned log(1 / temperature).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retrieval {
+    pub(super) loss: f64,
+    pub(super) log_scale: f32,
+}
+
+impl CpuBackend {
+    /// The temperature as it is now, where it is learned.
+    pub fn learned_temperature(&self) -> Option<f32> {
+        self.update.temperature.as_ref().map(LearnedTemperature::value)
+    }
+
+    /// What the loss of every target is multiplied by.
+    pub(super) fn weight(&self, batch: Batch<'_>) -> f32 {
+        match (self.config.loss.reduction, batch.targets) {
+            (Reduction::Sum, _) => 1.0,
+            (Reduction::Mean, None) => 1.0 / batch.rows.len().max(1) as f32,
+            (Reduction::Mean, Some(targets)) => {
+                1.0 / targets.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE)
+            }
+        }
+    }
+
+    pub(super) fn forward(&mut self, batch: Batch<'_>) {
+        if let Some(temperature) = self.learned_temperature() {
+            self.query.set_counterpart(temperature);
+            self.threads.iter_mut().for_each(|thread| thread.objective.set_temperature(temperature));
+        }
+        let Self { data, weights, update, sampling, query, candidate, candidates, clock, .. } = self;
+        let (data, clock) = (&**data, &*clock);
+        let steps = [&update.embeddings, &update.dense];
+        let (query_states, candidate_states) =
+            (&mut update.query.embeddings, &mut update.candidate.embeddings);
+        let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
+        let queries = Rows {
+            ids: &data.query.ids,
+            numbers: &data.query.numbers,
+            batch: batch.rows,
+            histories: batch.histories,
+        };
+        let dim = self.model.embedding_dim();
+        rayon::join(
+            || query.forward(q, query_states, steps, queries, clock),
+            || {
+                candidates.fill(data, batch, sampling);
+                let products = Rows {
+                    ids: &data.candidates.ids,
+                    numbers: &data.candidates.numbers,
+                    batch: &candidates.distinct.ids,
+                    histories: None,
+                };
+                candidate.forward(c, candidate_states, steps, products, clock);
+                candidates.embed(candidate, dim, sampling);
+            },
+        );
+    }
+
+    /// Loss, and the gradients of the embeddings in the towers' chunks.
+    pub(super) fn loss(&mut self, batch: Batch<'_>, weight: f32) -> Retrieval {
+        let learns = self.update.temperature.is_some();
+        let Self { query, candidate, candidates, sampling, threads, clock, ones, .. } = self;
+        let rows = batch.rows.len();
+        ones.0.extend(ones.0.len() as u32..=rows as u32);
+        ones.1.resize(rows.max(ones.1.len()), 1.0);
+        let columns = candidates.columns();
+        let slots = candidates.slots();
+        let targets = match batch.targets {
+            None => Targets { offsets: &ones.0[..=rows], columns: slots, weights: &ones.1 },
+            Some(targets) => Targets { columns: slots, ..targets },
+        };
+        sampling.draw_negatives(targets, columns);
+        let (run, clock, sampling) = (query.run(), &*clock, &*sampling);
+        let (trained, dim) = (candidates.trained(), columns.embeddings.ncols());
+        let width = query.output_width();
+        let gemm = |alpha, a: View<'_>, b: View<'_>, beta, c: ViewMut<'_>| clock.gemm(alpha, a, b, beta, c);
+        let losses = query.each_chunk(threads, |i, thread, q, mut d| {
+            thread.d_columns.reshape(trained, dim);
+            thread.shares.resize(q.nrows(), 0.0);
+            let from = (i * run).min(rows);
+            let to = from + q.nrows();
+            let negatives = sampling.negatives(from, to, rows);
+            let input = LossInput { queries: q, targets: targets.rows(from, to), negatives, weight, columns };
+            let gradients = LossGradients {
+                queries: d.view_mut(),
+                columns: thread.d_columns.view_mut(),
+                shares: &mut thread.shares,
+            };
+            let loss = thread.objective.forward_backward(input, gradients, &gemm);
+            (loss, if learns { log_scale(&q, &d.view(), width) } else { 0.0 })
+        });
+        let (threads, run) = (&*threads, candidate.run());
+        let mut nothing = vec![(); threads.len()];
+        candidate.each_chunk(&mut nothing, |i, (), _, mut d| {
+            for (row, mut d) in d.rows_mut().into_iter().enumerate() {
+                let d = d.as_slice_mut().unwrap_or_default();
+                d.copy_from_slice(threads[0].d_columns.row(i * run + row));
+                threads[1..].iter().for_each(|thread| add(d, thread.d_columns.row(i * run + row)));
+            }
+        });
+        let log_scale = losses.iter().map(|(_, log_scale)| log_scale).sum::<f64>() as f32;
+        Retrieval { loss: losses.iter().map(|(loss, _)| loss).sum(), log_scale }
+    }
+
+    pub(super) fn backward(&mut self, weight: f32) {
+        let temperature = self.learned_temperature().unwrap_or(self.config.loss.temperature);
+        let Self { weights, query, candidate, candidates, threads, common, clock, config, .. } = self;
+        let clock = &*clock;
+        if !matches!(config.clip, Clip::PerVariable { .. }) {
+            rayon::join(
+                || query.backward(&weights.query, false, clock),
+                || candidate.backward(&weights.candidate, false, clock),
+            );
+            return;
+        }
+        // Keras takes the norm of an embedding's gradient over the rows of the batch: those of equal candidates, too.
+        let (scale, run) = (weight / temperature, query.run());
+        let share = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
+        let embeddings = &*candidate;
+        candidates.common(common, |i| embeddings.gradient(i), share);
+        let slots = candidates.slots();
+        let common = &*common;
+        let member = |i: usize, d: &mut [f32]| {
+            let (q, factor) = share(i);
+            d.copy_from_slice(common.row(slots[i] as usize));
+            add_scaled(d, factor, q);
+        };
+        candidate.set_members(slots.len(), member);
+        rayon::join(
+            || query.backward(&weights.query, true, clock),
+            || candidate.backward_with_members(&weights.candidate, slots, clock),
+        );
+    }
+}
+
+/// Gradient of log(1 / temperature): logits, biases apart, times their gradients, which is `sum of q . dq`.
+fn log_scale(queries: &View<'_>, gradients: &View<'_>, width: usize) -> f64 {
+    let pairs = queries.rows().into_iter().zip(gradients.rows());
+    let pairs = pairs.map(|(q, d)| (q.to_slice().unwrap_or_default(), d.to_slice().unwrap_or_default()));
+    pairs.map(|(q, d)| f64::from(dot(&q[..width], &d[..width]))).sum()
+}
