@@ -10,6 +10,7 @@
 //! | `evaluation/` | [`Evaluator`]: ranks and lists by blocked products; of a published model too |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
+//! | `trend.rs` | [`TrendConfig`]: what sells more lately than before |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
@@ -21,6 +22,7 @@ mod keeper;
 mod popularity;
 mod repeat;
 mod run;
+mod trend;
 
 pub use artifact::evaluate_artifact;
 pub use evaluation::{
@@ -32,3 +34,4 @@ pub use init::initial_weights;
 pub use popularity::Popularity;
 pub use repeat::{RepeatConfig, RepeatTerm};
 pub use run::EpochStats;
+pub use trend::TrendConfig;
