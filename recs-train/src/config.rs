@@ -139,7 +139,7 @@ impl TrainConfig {
 
     /// Two tables of 255 numbers a product: the customer's earlier purchases pooled by one, the products of the other, both
     /// scaled to length 1, a bias for each product; customers as examples with some days held out, a softmax over the whole
-    /// catalogue, AdamW with a linear fall, biases moved to the trend of the last week, and a term for what customers buy again.
+    /// catalogue, AdamW with a linear fall, and a term for what customers buy again.
     /// Chosen on the rows before the test only. The softmax
     /// costs customers x products: beyond some 50,000 products take `loss.negatives = "in_batch"`.
     pub fn recommended() -> Self {
@@ -148,7 +148,7 @@ impl TrainConfig {
         Self {
             preset: Preset::Recommended,
             split: SplitKind::Time,
-            epochs: 45,
+            epochs: 30,
             examples: Examples::Customers(HoldOut::default()),
             batch: 256,
             learning_rate: 1e-2,
@@ -166,7 +166,7 @@ impl TrainConfig {
             schedule: ScheduleConfig::recommended(),
             early_stopping: None,
             repeat: Some(RepeatConfig::default()),
-            trend: Some(TrendConfig::default()),
+            trend: None,
             refit: true,
             evaluation: EvaluateOptions::default(),
             validation_rows: 10_000,
