@@ -16,4 +16,4 @@ mod groups;
 mod sources;
 
 pub use groups::{Groups, Level};
-pub use sources::RowSources;
+pub use sources::{RowSources, has_row_by_value};

@@ -5,6 +5,19 @@ use crate::schema::{CrossPart, Encoding};
 use crate::vocab::{Buckets, StringLookup, Vocabulary};
 use ndarray::Array2;
 
+/// True for a table with a row for each value of `field`.
+pub fn has_row_by_value(encoding: &Encoding, field: &str) -> bool {
+    match encoding {
+        Encoding::Embedding { field: of, .. }
+        | Encoding::History { field: of, .. }
+        | Encoding::Bias { field: of, .. } => of == field,
+        Encoding::Buckets { .. }
+        | Encoding::Cross { .. }
+        | Encoding::Normalised { .. }
+        | Encoding::Cyclical { .. } => false,
+    }
+}
+
 /// Where each row of a table comes from.
 ///
 /// * A table by vocabulary (`embedding`, `history`, `bias`): from the row of the same value; row 0, values outside the

@@ -11,11 +11,11 @@
 use crate::data::{Split, TrainData};
 use crate::error::{Error, Result};
 use recs_core::artifact::ModelArtifact;
-use recs_core::growth::{Groups, RowSources};
+use recs_core::growth::{Groups, RowSources, has_row_by_value};
 use recs_core::hash::fingerprint64;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{Event, Observer};
-use recs_core::schema::{Encoding, Role, Tower};
+use recs_core::schema::{Role, Tower};
 use recs_core::vocab::Vocabulary;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,7 +143,8 @@ impl WarmStart {
             let tables = to.embeddings.iter_mut().zip(&from.embeddings);
             for ((encoding, sources), (to, from)) in encodings.zip(sources).zip(tables) {
                 sources.copy(from, to, &format!("{}.{}.embedding", tower.name(), encoding.name()))?;
-                if self.is_by_product(encoding) {
+                // A new product's bias is what its own rows say.
+                if has_row_by_value(encoding, &self.product) && !encoding.is_bias() {
                     let means = self.groups.means(from);
                     self.newcomers.iter().for_each(|&(row, group)| to.row_mut(row).assign(&means.row(group)));
                 }
@@ -151,14 +152,6 @@ impl WarmStart {
             to.dense.clone_from(&from.dense);
         }
         Ok(())
-    }
-
-    /// True for a table of which a new product gets a mean; its bias tells its own rows.
-    fn is_by_product(&self, encoding: &Encoding) -> bool {
-        !encoding.is_bias() && encoding.has_table() && encoding.fields() == [self.product.as_str()] && {
-            // Buckets and crosses have rows for other things than values.
-            matches!(encoding, Encoding::Embedding { .. } | Encoding::History { .. })
-        }
     }
 
     /// Tells which of the rows that are chosen and reported on the version has seen, and warns of them.

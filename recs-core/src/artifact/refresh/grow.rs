@@ -3,7 +3,7 @@
 use super::{Product, RefreshOptions};
 use crate::artifact::ModelArtifact;
 use crate::error::Result;
-use crate::growth::{Groups, Level, RowSources};
+use crate::growth::{Groups, Level, RowSources, has_row_by_value};
 use crate::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerModel, TowerWeights, Weights};
 use crate::schema::{Encoding, Role, Tower};
 use crate::vocab::Vocabulary;
@@ -62,7 +62,7 @@ impl Grown {
             let mut weights = TowerWeights::clone(artifact.weights.tower(tower));
             let encodings = schema.encodings(tower).iter().filter(|e| e.has_table());
             for (encoding, table) in encodings.zip(&mut weights.embeddings) {
-                if is_by(encoding, field) {
+                if has_row_by_value(encoding, field) {
                     let sources = RowSources::new(encoding, &vocabulary, before)?;
                     let rows = vocabulary.table_rows(encoding)?;
                     *table = grown(encoding, table, rows, &sources, &groups, &newcomers, options)?;
@@ -87,19 +87,6 @@ impl Grown {
             encoded.map_err(|e| e.in_record(&format!("product {:?}", product.id), record as u64))?;
         }
         TowerModel::new(config, Tower::Candidate, Arc::clone(&self.weights.candidate))?.embed(&columns)
-    }
-}
-
-/// True for a table with a row for each value of `field`.
-fn is_by(encoding: &Encoding, field: &str) -> bool {
-    match encoding {
-        Encoding::Embedding { field: of, .. }
-        | Encoding::History { field: of, .. }
-        | Encoding::Bias { field: of, .. } => of == field,
-        Encoding::Buckets { .. }
-        | Encoding::Cross { .. }
-        | Encoding::Normalised { .. }
-        | Encoding::Cyclical { .. } => false,
     }
 }
 

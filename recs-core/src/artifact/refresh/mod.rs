@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `product.rs` | [`Product`]: what is known of a product; a row of the candidate tower |
-//! | `table.rs` | products from a Parquet file |
+//! | `table.rs` | products from Arrow and Parquet |
 //! | `options.rs` | [`RefreshOptions`] |
 //! | `grow.rs` | vocabulary and weights with rows for the new products |
 //! | `catalogue.rs` | the new catalogue, and purchases of products that are gone |

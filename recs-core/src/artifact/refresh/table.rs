@@ -1,4 +1,4 @@
-//! Products from a Parquet file.
+//! Products from a table.
 
 use super::product::{Product, ProductValue};
 use crate::artifact::tables::read;
@@ -21,9 +21,16 @@ impl Product {
     /// [`Error::Corrupt`] for bytes that are no Parquet file, [`Error::MissingColumn`], [`Error::WrongType`],
     /// [`Error::InvalidValue`] naming record and column.
     pub fn read_parquet(bytes: Bytes, schema: &Schema, file: &str) -> Result<Vec<Self>> {
-        let table = read(bytes, file)?;
+        Self::from_batch(&read(bytes, file)?, schema, file)
+    }
+
+    /// The same of a table in memory.
+    ///
+    /// # Errors
+    /// As [`Product::read_parquet`].
+    pub fn from_batch(table: &RecordBatch, schema: &Schema, file: &str) -> Result<Vec<Self>> {
         let field = schema.role(Role::Product)?;
-        let ids = find(&table, field).ok_or_else(|| Error::MissingColumn {
+        let ids = find(table, field).ok_or_else(|| Error::MissingColumn {
             file: file.into(),
             record: None,
             field: field.name.clone(),
@@ -37,7 +44,7 @@ impl Product {
         }
         let others = schema.fields.iter().filter(|f| f.tower == Tower::Candidate && f.role != Role::Product);
         for field in others {
-            if let Some(column) = find(&table, field) {
+            if let Some(column) = find(table, field) {
                 fill(&mut products, field, column, file)?;
             }
         }
@@ -103,4 +110,51 @@ fn fill(products: &mut [Product], field: &Field, column: &ArrayRef, file: &str) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BooleanArray, Int32Array, LargeStringArray, StringArray};
+    use std::sync::Arc;
+
+    fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, c)| (name, c, true)))
+            .unwrap()
+    }
+
+    #[test]
+    fn columns_are_found_by_the_schema_whatever_their_width() {
+        let schema = Schema::retail().with_records([("art_name", "TITLE")]).unwrap();
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("product_id", Arc::new(Int32Array::from(vec![7, 8]))),
+            ("TITLE", Arc::new(LargeStringArray::from(vec![Some("MILK"), None]))),
+            ("category", Arc::new(StringArray::from(vec!["DAIRY", ""]))),
+            ("available", Arc::new(BooleanArray::from(vec![false, true]))),
+            ("price", Arc::new(Int32Array::from(vec![1, 2]))),
+        ];
+        let products = Product::from_batch(&table(columns), &schema, "p.parquet").unwrap();
+        let first = Product::new("7").with_text("art_name", "MILK").with_text("category", "DAIRY");
+        let second = Product::new("8").with_text("category", "");
+        assert_eq!(products, [Product { available: false, ..first }, second]);
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_are_refused_by_name() {
+        let refused = |columns| {
+            let error = Product::from_batch(&table(columns), &Schema::retail(), "p.parquet").unwrap_err();
+            error.to_string()
+        };
+        let ids = || Arc::new(Int32Array::from(vec![Some(1), Some(2)])) as ArrayRef;
+        let message = refused(vec![("id", ids())]);
+        assert!(message.contains("`product_id`") && message.contains("id"), "{message}");
+        let message =
+            refused(vec![("product_id", Arc::new(Int32Array::from(vec![Some(1), None])) as ArrayRef)]);
+        assert!(message.contains("record 1") && message.contains("is null"), "{message}");
+        let texts = Arc::new(StringArray::from(vec!["yes", "maybe"])) as ArrayRef;
+        let message = refused(vec![("product_id", ids()), ("available", texts)]);
+        assert!(message.contains("available") && message.contains("record 1"), "{message}");
+        let message = Product::read_parquet(Bytes::from_static(b"PAR0"), &Schema::retail(), "p.parquet");
+        assert!(matches!(message, Err(Error::Corrupt { .. })));
+    }
 }
