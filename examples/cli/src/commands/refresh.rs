@@ -11,13 +11,13 @@ use std::time::Instant;
 pub(super) async fn run(context: &Context, args: &RefreshArgs) -> Result<Report> {
     let started = Instant::now();
     let artifact = context.model(&args.model).await?;
-    let path = &args.products;
-    let bytes = tokio::fs::read(path).await.map_err(|source| Error::File { path: path.clone(), source })?;
     let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
     let options = RefreshOptions { missing: args.missing.unwrap_or_default(), ..RefreshOptions::default() };
-    let (name, shown) = (version.clone(), path.display().to_string());
+    let (name, path) = (version.clone(), args.products.clone());
     let refreshing = tokio::task::spawn_blocking(move || {
         let from = artifact.metadata.model_version.clone();
+        let bytes = std::fs::read(&path).map_err(|source| Error::File { path: path.clone(), source })?;
+        let shown = path.display().to_string();
         let products = Product::read_parquet(bytes.into(), &artifact.config.schema, &shown)?;
         let refreshed = refresh_candidates(&artifact, &products, &name, &options)?;
         Ok::<_, Error>((from, products.len(), refreshed))
