@@ -226,7 +226,11 @@ async fn checkpoints_know_what_a_run_was_started_from() {
     let rows = groups(20, 40, 25);
     let (folder, cancel) = (tempfile::tempdir().unwrap(), CancelToken::new());
     let old = fit(&rows, config()).await.into_artifact("v1").unwrap();
-    let keeping = || CheckpointConfig { keep_finished: true, ..CheckpointConfig::new(folder.path()) };
+    let keeping = || CheckpointConfig {
+        every_steps: Some(3),
+        keep_finished: true,
+        ..CheckpointConfig::new(folder.path())
+    };
     let warm = async |from: &ModelArtifact| {
         let trainer = trainer(&rows, config()).await.with_checkpoints(keeping()).unwrap();
         trainer.warm_start(from).unwrap().fit(&Silent, &cancel)
