@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::loss::LossConfig;
 use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use crate::schedule::ScheduleConfig;
-use crate::trainer::{EvaluateOptions, RepeatConfig};
+use crate::trainer::{EvaluateOptions, RepeatConfig, TrendConfig};
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
 use recs_core::schema::Schema;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,9 @@ pub struct TrainConfig {
     /// A term for what customers buy again, fitted on the validation rows; None: the towers alone.
     #[serde(default)]
     pub repeat: Option<RepeatConfig>,
+    /// Moves the biases of products towards the last days of a split by time; None: not.
+    #[serde(default)]
+    pub trend: Option<TrendConfig>,
     /// After choosing on the validation rows, train anew on everything before the test.
     pub refit: bool,
     /// What the report on the test rows looks at.
@@ -125,6 +128,7 @@ impl TrainConfig {
             schedule: ScheduleConfig::constant(),
             early_stopping: None,
             repeat: None,
+            trend: None,
             refit: false,
             evaluation: EvaluateOptions::default(),
             validation_rows: 0,
@@ -135,7 +139,8 @@ impl TrainConfig {
 
     /// Two tables of 255 numbers a product: the customer's earlier purchases pooled by one, the products of the other, both
     /// scaled to length 1, a bias for each product; customers as examples with some days held out, a softmax over the whole
-    /// catalogue, AdamW with a linear fall, and a term for what customers buy again. Chosen on validation rows. The softmax
+    /// catalogue, AdamW with a linear fall, biases moved to the trend of the last week, and a term for what customers buy again.
+    /// Chosen on the rows before the test only. The softmax
     /// costs customers x products: beyond some 50,000 products take `loss.negatives = "in_batch"`.
     pub fn recommended() -> Self {
         let tower = TowerConfig { layers: Vec::new(), activation: Activation::Linear, l2_normalise: true };
@@ -143,7 +148,7 @@ impl TrainConfig {
         Self {
             preset: Preset::Recommended,
             split: SplitKind::Time,
-            epochs: 30,
+            epochs: 45,
             examples: Examples::Customers(HoldOut::default()),
             batch: 256,
             learning_rate: 1e-2,
@@ -161,6 +166,7 @@ impl TrainConfig {
             schedule: ScheduleConfig::recommended(),
             early_stopping: None,
             repeat: Some(RepeatConfig::default()),
+            trend: Some(TrendConfig::default()),
             refit: true,
             evaluation: EvaluateOptions::default(),
             validation_rows: 10_000,
@@ -255,6 +261,9 @@ impl TrainConfig {
         }
         if let Some(repeat) = &self.repeat {
             repeat.validate()?;
+        }
+        if let Some(trend) = &self.trend {
+            trend.validate()?;
         }
         self.evaluation.validate()?;
         self.loss.validate()?;

@@ -18,7 +18,7 @@ mod top_k;
 
 pub use add::{add, add_scaled};
 pub use dot::{dot, dot_rows, dot_scalar};
-pub use exp::{exp, exp_in_place, exp_sum_biased, exp_sum_in_place};
+pub use exp::{exp, exp_in_place, exp_sum_biased};
 pub use gemm::gemm;
 pub use prefetch::prefetch;
 pub use top_k::{Hit, TopK};

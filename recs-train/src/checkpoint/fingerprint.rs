@@ -149,6 +149,6 @@ mod tests {
         let differences = ours.differences(&theirs);
         assert_eq!(differences, ["train.learning_rate is 0.01, there 0.02", "data is \"d\", there \"e\""]);
         let fewer = Fingerprint { train: serde_json::json!({"learning_rate": 0.01}), ..of(&other) };
-        assert!(ours.differences(&fewer).iter().any(|d| d == "train.epochs is 30, there null"));
+        assert!(ours.differences(&fewer).iter().any(|d| d == "train.epochs is 45, there null"));
     }
 }

@@ -26,5 +26,5 @@ pub(crate) use customers::CustomerEpoch;
 pub use customers::HoldOut;
 pub use order::EpochOrder;
 pub use purchases::Purchases;
-pub(crate) use purchases::{counted, day};
+pub(crate) use purchases::{DAY_SECONDS, counted, day};
 pub use split::{Split, SplitKind};

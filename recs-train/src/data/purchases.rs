@@ -3,7 +3,7 @@
 use super::columns::{NO_PRODUCT, TrainData};
 use recs_core::model::Histories;
 
-pub(super) const DAY_SECONDS: i64 = 86_400;
+pub(crate) const DAY_SECONDS: i64 = 86_400;
 
 /// Day of a time, days since 1970-01-01.
 pub(crate) fn day(timestamp: i64) -> i64 {

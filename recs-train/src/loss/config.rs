@@ -91,11 +91,11 @@ impl LossConfig {
         }
     }
 
-    /// Mean over the whole catalogue, temperature 1/8.
+    /// Mean over the whole catalogue, temperature 1/7.5.
     pub fn recommended() -> Self {
         Self {
             reduction: Reduction::Mean,
-            temperature: 0.125,
+            temperature: 0.133_333_33,
             negatives: Negatives::Full,
             ..Self::reference()
         }

@@ -90,7 +90,7 @@ impl Softmax {
             let mut dq = d_queries.slice_mut(s![from..to, ..]);
             gemm(1.0, panel, columns.embeddings, 0.0, dq.view_mut());
             let own = Own { targets, scale, factors: &self.factors };
-            own.of_queries(&q, columns.embeddings, dq.view_mut(), scaled.view_mut());
+            own.of_queries(&q, &columns.embeddings, dq.view_mut(), scaled.view_mut());
             let beta = if from == 0 { 0.0 } else { 1.0 };
             gemm(1.0, panel.slice(s![.., ..trained]).t(), scaled.view(), beta, d_columns.view_mut());
             own.of_columns(&q, d_columns.view_mut());
@@ -171,12 +171,12 @@ impl Own<'_> {
     fn of_queries(
         &self,
         q: &ArrayView2<'_, f32>,
-        columns: ArrayView2<'_, f32>,
+        columns: &ArrayView2<'_, f32>,
         mut dq: ArrayViewMut2<'_, f32>,
         mut scaled: ArrayViewMut2<'_, f32>,
     ) {
         let dim = dq.ncols();
-        let (dq, scaled, columns) = (flat_mut(&mut dq), flat_mut(&mut scaled), flat(&columns));
+        let (dq, scaled, columns) = (flat_mut(&mut dq), flat_mut(&mut scaled), flat(columns));
         let rows = dq.chunks_exact_mut(dim).zip(scaled.chunks_exact_mut(dim)).zip(flat(q).chunks_exact(dim));
         Arch::new().dispatch(
             #[inline(always)]

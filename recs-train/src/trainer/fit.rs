@@ -111,7 +111,8 @@ impl Trainer {
     /// Starts from the weights of an earlier version instead of random ones, whatever values have come or gone since: each
     /// value keeps its row, and a product that is new starts at the mean of the rows of the version's products of its
     /// subcategory, else of its category, else of all. Everything else that is new starts as without a version; see
-    /// [`recs_core::growth`] for buckets and crosses. A learned temperature starts where that version's ended.
+    /// [`recs_core::growth`] for buckets and crosses. So do the biases of a version that moved them to a trend. A learned
+    /// temperature starts where that version's ended.
     ///
     /// Both runs start there, the one that chooses and the refit. A version that was trained on rows of the test makes the
     /// report too good, which a warning says and [`Fitted::warm_start`] counts.

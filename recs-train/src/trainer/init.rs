@@ -49,7 +49,7 @@ pub(super) fn start_biases(
 }
 
 /// Row of the bias table of each product of the catalogue: a bias is the last encoding, its id a row's last.
-fn bias_ids(data: &TrainData) -> Vec<usize> {
+pub(super) fn bias_ids(data: &TrainData) -> Vec<usize> {
     let columns = data.catalogue_columns();
     let rows = columns.ids.chunks_exact((columns.ids.len() / columns.rows.max(1)).max(1));
     rows.filter_map(|ids| ids.last()).map(|&id| id as usize).collect()

@@ -11,6 +11,7 @@
 //! | `evaluation/` | [`Evaluator`]: ranks and lists by blocked products; of a published model too |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
+//! | `trend.rs` | [`TrendConfig`]: what sells more lately than before |
 //! | `artifact.rs` | [`Fitted::into_artifact`] |
 
 mod artifact;
@@ -22,6 +23,7 @@ mod keeper;
 mod popularity;
 mod repeat;
 mod run;
+mod trend;
 mod warm_start;
 
 pub use artifact::evaluate_artifact;
@@ -34,4 +36,5 @@ pub use init::initial_weights;
 pub use popularity::Popularity;
 pub use repeat::{RepeatConfig, RepeatTerm};
 pub use run::EpochStats;
+pub use trend::TrendConfig;
 pub use warm_start::WarmStarted;

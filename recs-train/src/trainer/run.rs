@@ -9,7 +9,7 @@ use super::popularity::Popularity;
 use super::warm_start::WarmStart;
 use crate::backend::{Backend, CpuBackend};
 use crate::config::{Preset, TrainConfig};
-use crate::data::{Purchases, TrainData};
+use crate::data::{Purchases, SplitKind, TrainData};
 use crate::error::Result;
 use crate::schedule::Plateau;
 use rayon::ThreadPool;
@@ -175,6 +175,10 @@ impl Job<'_> {
             (Some((_, at)), Some(weights)) => (at, weights),
             _ => (history.len(), backend.weights()),
         };
+        // A random split knows no later.
+        if let Some(trend) = config.trend.filter(|_| config.split == SplitKind::Time) {
+            trend.add(self.model, self.data, rows, &mut weights)?;
+        }
         centre_biases(self.model, self.data, &mut weights);
         let last = best_epochs.checked_sub(1).and_then(|at| history.get(at));
         let model = last.map_or_else(|| self.model.clone(), |stats| self.trained(stats));

@@ -3,7 +3,8 @@
 //! What was learned belongs to values, not to ids: see [`recs_core::growth`] for the rows of each kind of table. Layers are
 //! copied; moments of the optimisers start at zero, as in any training. A value that the version did not know starts as
 //! in a training from nothing, a new product at the mean of its subcategory's rows, with the bias that its rows give it.
-//! A normalised number is normalised by the new data's mean and deviation.
+//! A normalised number is normalised by the new data's mean and deviation. Biases that were moved to a trend after training
+//! are not what was learned, and would be moved again: they start as in a training from nothing, too.
 //!
 //! How good such a model is can be told from rows only that the version was not trained on: [`WarmStarted`] says how many
 //! others there are.
@@ -56,6 +57,8 @@ pub(super) struct WarmStart {
     newcomers: Vec<(usize, usize)>,
     new_products: usize,
     product: String,
+    /// A trend was added to the biases.
+    has_trend: bool,
 }
 
 impl WarmStart {
@@ -90,6 +93,7 @@ impl WarmStart {
             newcomers: Vec::new(),
             new_products: 0,
             product,
+            has_trend: previous.metadata.hyperparameters.get("trend").is_some_and(|trend| !trend.is_null()),
         };
         warm.place_products(previous, vocabulary, data)?;
         Ok(warm)
@@ -142,6 +146,9 @@ impl WarmStart {
             let encodings = model.schema.encodings(tower).iter().filter(|e| e.has_table());
             let tables = to.embeddings.iter_mut().zip(&from.embeddings);
             for ((encoding, sources), (to, from)) in encodings.zip(sources).zip(tables) {
+                if encoding.is_bias() && self.has_trend {
+                    continue;
+                }
                 sources.copy(from, to, &format!("{}.{}.embedding", tower.name(), encoding.name()))?;
                 // A new product's bias is what its own rows say.
                 if has_row_by_value(encoding, &self.product) && !encoding.is_bias() {

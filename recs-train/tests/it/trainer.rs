@@ -1,15 +1,23 @@
 //! Whole runs on small data.
 
 use super::shards::{Purchase, dataset, groups, load};
+use recs_core::model::ModelConfig;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
-use recs_train::trainer::{Seen, evaluate_artifact};
-use recs_train::{EarlyStopping, Error, EvaluateOptions, Evaluation, Fitted, TrainConfig, Trainer};
+use recs_train::trainer::{Seen, TrendConfig, evaluate_artifact};
+use recs_train::{
+    EarlyStopping, Error, EvaluateOptions, Evaluation, Fitted, TrainConfig, TrainData, Trainer,
+};
 use std::sync::Arc;
 
 pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
+    let (data, model, vocabulary) = loaded(rows, &config).await;
+    Trainer::new(data, model, vocabulary, config).unwrap()
+}
+
+async fn loaded(rows: &[Purchase], config: &TrainConfig) -> (Arc<TrainData>, ModelConfig, Arc<Vocabulary>) {
     let schema = Schema::retail();
     let dataset = dataset(rows, 3).await;
     let small = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };
@@ -19,7 +27,7 @@ pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
     let vocabulary = Arc::new(vocabulary);
     let model = config.model(&schema).unwrap();
     let data = load(&dataset, &model.schema, &vocabulary).await;
-    Trainer::new(data, model, vocabulary, config).unwrap()
+    (data, model, vocabulary)
 }
 
 pub(super) fn small(mut config: TrainConfig) -> TrainConfig {
@@ -44,6 +52,48 @@ async fn learns_what_popularity_cannot_know() {
         assert!(fitted.test.personalisation.unwrap() > 0.3);
         assert_eq!(fitted.test.rows, fitted.split.test.len() as u64);
     }
+}
+
+/// Products of the first group sell only in the last days before the test.
+#[tokio::test]
+async fn a_trend_moves_biases_by_the_rows_of_the_last_days() {
+    let mut rows = groups(60, 80, 40);
+    let end = rows.iter().map(|r| r.timestamp).max().unwrap() - 7 * 86_400;
+    rows.retain(|r| r.product % 4 != 0 || r.timestamp > end - 5 * 86_400);
+    let trend = TrendConfig { days: 5, prior: 2.0, strength: 0.7 };
+    let without = TrainConfig { epochs: 2, trend: None, ..small(TrainConfig::recommended()) };
+    let with = TrainConfig { trend: Some(trend), ..without.clone() };
+    let (data, ..) = loaded(&rows, &without).await;
+    let [plain, moved] = [fit(&rows, without.clone()).await, fit(&rows, with.clone()).await];
+    assert_eq!(plain.weights.query, moved.weights.query);
+    let biases = |fitted: &Fitted| -> Vec<f64> {
+        let table = fitted.weights.candidate.embeddings.last().unwrap();
+        data.catalogue.ids.iter().map(|&id| f64::from(table[[id as usize, 0]])).collect()
+    };
+    let mut expected = vec![[0.0f64; 2]; data.catalogue.len()];
+    for &row in &plain.split.before_test() {
+        let count = &mut expected[data.product[row as usize] as usize];
+        count[0] += 1.0;
+        count[1] += f64::from(u8::from(data.timestamp[row as usize] > end - 5 * 86_400));
+    }
+    let total = |i: usize| expected.iter().map(|count| count[i]).sum::<f64>();
+    let share = total(1) / total(0);
+    let log = |[all, recent]: [f64; 2]| 0.7 * ((recent + 2.0) / (all * share + 2.0)).ln();
+    let mean = expected.iter().map(|&counts| log(counts)).sum::<f64>() / expected.len() as f64;
+    let mut furthest = 0.0f64;
+    for ((plain, moved), counts) in biases(&plain).into_iter().zip(biases(&moved)).zip(&expected) {
+        assert!((moved - plain - (log(*counts) - mean)).abs() < 1e-5);
+        furthest = furthest.max((moved - plain).abs());
+    }
+    assert!(furthest > 0.3, "{furthest}");
+    // A random split knows no later.
+    let random = |config: &TrainConfig| TrainConfig { split: SplitKind::Random, ..config.clone() };
+    let [plain, same] = [fit(&rows, random(&without)).await, fit(&rows, random(&with)).await];
+    assert_eq!(plain.weights.candidate, same.weights.candidate);
+    let unbiased =
+        TrainConfig { trend: Some(trend), split: SplitKind::Time, ..small(TrainConfig::reference()) };
+    let refused = trainer(&rows, unbiased).await.fit(&Silent, &CancelToken::new());
+    assert!(matches!(refused, Err(Error::Config { .. })), "{refused:?}");
 }
 
 /// A model is judged against its own catalogue, whatever the dataset holds.

@@ -6,13 +6,13 @@ use ndarray::{Array1, ArrayView1};
 use recs_core::artifact::ModelArtifact;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_train::data::SplitKind;
-use recs_train::trainer::evaluate_artifact;
+use recs_train::trainer::{TrendConfig, evaluate_artifact};
 use recs_train::{CheckpointConfig, Error, EvaluateOptions, Fitted, TrainConfig};
 use std::sync::Arc;
 
 fn config() -> TrainConfig {
     let mut config = small(TrainConfig::recommended());
-    (config.epochs, config.early_stopping, config.repeat) = (2, None, None);
+    (config.epochs, config.early_stopping, config.repeat, config.trend) = (2, None, None, None);
     config
 }
 
@@ -91,6 +91,22 @@ async fn products_keep_their_rows_and_new_ones_start_among_their_like() {
     let moved: Vec<f32> = old.candidates.ids.iter().map(|text| bias(&new, text) - bias(&old, text)).collect();
     assert!(moved.iter().all(|m| (m - moved[0]).abs() < 1e-5), "{moved:?}");
     assert_eq!(before.query.dense, after.query.dense);
+}
+
+/// What stands in the biases of a version with a trend is not what training made of them.
+#[tokio::test]
+async fn biases_that_were_moved_to_a_trend_start_anew() {
+    let rows = groups(60, 100, 40);
+    let biases = |fitted: Fitted| fitted.weights.candidate.embeddings[1].clone();
+    let with_trend = TrainConfig { trend: Some(TrendConfig::default()), ..config() };
+    let cold = fit(&rows, standing_still()).await;
+    let fresh = biases(cold);
+    for (config, is_fresh) in [(with_trend, true), (config(), false)] {
+        let old = fit(&earlier(&rows), config).await.into_artifact("v1").unwrap();
+        let started = biases(warm(&rows, standing_still(), &old).await);
+        let near = fresh.iter().zip(&started).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert_eq!(near, is_fresh);
+    }
 }
 
 #[tokio::test]

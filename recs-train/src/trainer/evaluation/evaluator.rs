@@ -1,5 +1,6 @@
 //! Rows -> ranks of their products, and lists of their customers.
 
+use super::distinct::DistinctQueries;
 use super::known::{Entries, Known};
 use super::options::Seen;
 use super::report::Evaluation;
@@ -19,9 +20,11 @@ use recs_core::observe::CancelToken;
 use recs_core::schema::Tower;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// Queries that are scored at a time, and rows that are embedded at a time.
 const QUERY_BLOCK: usize = 128;
 /// Rows whose scores of the whole catalogue are in memory at a time, of each thread.
 const SCORE_BLOCK: usize = 16;
@@ -128,16 +131,17 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// As [`Evaluator::evaluate`].
     pub fn ranks(&self, rows: &[u32], cancel: &CancelToken) -> Result<[Vec<Option<u32>>; 2]> {
-        let parts = self.by_blocks(rows, QUERY_BLOCK, |_, rows| {
+        let queries = DistinctQueries::of(self.data, rows);
+        let parts = self.by_queries(&queries, |rows, groups| {
             cancel.check()?;
-            Ok(vec![self.block(rows, Seen::Keep, |_| false)?])
+            self.block(rows, groups, Seen::Keep, |_| false)
         })?;
         let mut all = [Vec::new(), Vec::new()];
         for part in parts {
             all[0].extend(part.towers.ranks);
             all[1].extend(part.with_repeat.unwrap_or_default().ranks);
         }
-        Ok(all)
+        Ok(all.map(|ranks| queries.in_order_of_rows(&ranks)))
     }
 
     /// Ranks of all rows, in their order, and the lists of their customers.
@@ -154,14 +158,15 @@ impl<'a> Evaluator<'a> {
         // Counts, which are long, are added in any order: once a thread, and not once a block.
         let lists: Vec<Mutex<Both<ListStats>>> =
             (0..self.pool.current_num_threads()).map(|_| Mutex::new(empty())).collect();
-        let parts = self.by_blocks(rows, QUERY_BLOCK, |_, rows| {
+        let queries = DistinctQueries::of(self.data, rows);
+        let parts = self.by_queries(&queries, |rows, groups| {
             cancel.check()?;
             let wants_list = |row| last_row.get(&self.data.customer[row as usize]) == Some(&row);
-            let Both { towers, with_repeat } = self.block(rows, seen, wants_list)?;
+            let Both { towers, with_repeat } = self.block(rows, groups, seen, wants_list)?;
             let own = &lists[rayon::current_thread_index().unwrap_or(0) % lists.len()];
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             let with_repeat = with_repeat.map(|scored| scored.count(own.with_repeat.as_mut()));
-            Ok(vec![Both { towers: towers.count(Some(&mut own.towers)), with_repeat }])
+            Ok(Both { towers: towers.count(Some(&mut own.towers)), with_repeat })
         })?;
         let mut all = empty();
         for part in lists {
@@ -171,8 +176,10 @@ impl<'a> Evaluator<'a> {
                 all.merge(part);
             }
         }
-        let towers = parts.iter().flat_map(|part| part.towers.iter().copied()).collect();
-        let repeats = parts.into_iter().flat_map(|part| part.with_repeat.unwrap_or_default()).collect();
+        let towers: Vec<_> = parts.iter().flat_map(|part| part.towers.iter().copied()).collect();
+        let repeats: Vec<_> =
+            parts.into_iter().flat_map(|part| part.with_repeat.unwrap_or_default()).collect();
+        let (towers, repeats) = (queries.in_order_of_rows(&towers), queries.in_order_of_rows(&repeats));
         Ok(Both { towers: (towers, all.towers), with_repeat: all.with_repeat.map(|lists| (repeats, lists)) })
     }
 
@@ -195,6 +202,22 @@ impl<'a> Evaluator<'a> {
             let rows = scores.rows().into_iter().enumerate();
             Ok(rows.map(|(i, row)| each(first + i, row.as_slice().unwrap_or_default())).collect())
         })
+    }
+
+    /// What `each(rows, groups)` makes of blocks of queries, on the pool, in their order.
+    fn by_queries<T: Send>(
+        &self,
+        queries: &DistinctQueries,
+        each: impl Fn(&[u32], &[Range<usize>]) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let blocks = queries.groups.par_chunks(QUERY_BLOCK);
+        let of = |groups: &[Range<usize>]| {
+            let from = groups.first().map_or(0, |group| group.start);
+            let to = groups.last().map_or(0, |group| group.end);
+            let groups: Vec<_> = groups.iter().map(|group| group.start - from..group.end - from).collect();
+            each(&queries.rows[from..to], &groups)
+        };
+        self.pool.install(|| blocks.map(of).collect())
     }
 
     /// What `each(first, rows)` makes of blocks of `size` rows, on the pool, put together in the order of the rows.

@@ -6,6 +6,7 @@
 //! | `report.rs` | [`Evaluation`]: what is reported |
 //! | `judge.rs` | [`Evaluator::report`]: everything together |
 //! | `evaluator.rs` | [`Evaluator`]: rows -> ranks and lists |
+//! | `distinct.rs` | rows that ask the same are scored once |
 //! | `score.rs` | a block of rows against blocks of candidates: at most 128 x 16,384 scores a thread are in memory |
 //! | `slices.rs` | which slice each row belongs to |
 //! | `bootstrap.rs` | how far the numbers would move with other customers |
@@ -13,6 +14,7 @@
 //! | `served.rs` | the same of a published model |
 
 mod bootstrap;
+mod distinct;
 mod evaluator;
 mod judge;
 mod known;

@@ -8,6 +8,7 @@ use crate::error::Result;
 use ndarray::{Array2, s};
 use recs_core::kernel::{TopK, gemm};
 use recs_core::metrics::{ListStats, count_at_least};
+use std::ops::Range;
 
 const CANDIDATE_BLOCK: usize = 16_384;
 /// Length of the lists that coverage and personalisation look at.
@@ -38,41 +39,50 @@ impl Scored {
 }
 
 impl Evaluator<'_> {
-    /// Scores some rows; `wants_list` says of which the list is wanted. Rows whose own product is removed as seen have no
-    /// rank.
+    /// Scores some rows, those of each group having the same query; `wants_list` says of which the list is wanted. Rows
+    /// whose own product is removed as seen have no rank.
     pub(super) fn block(
         &self,
         rows: &[u32],
+        groups: &[Range<usize>],
         seen: Seen,
         wants_list: impl Fn(u32) -> bool,
     ) -> Result<Both<Scored>> {
-        let queries = self.queries(rows)?;
+        let askers: Vec<u32> = groups.iter().map(|group| rows[group.start]).collect();
+        let queries = self.queries(&askers)?;
         let products = self.catalogue().nrows();
-        let mut scores = Array2::zeros((rows.len(), products.min(CANDIDATE_BLOCK)));
+        let mut scores = Array2::zeros((askers.len(), products.min(CANDIDATE_BLOCK)));
         let targets: Vec<u32> = rows.iter().map(|&row| self.product_of(row)).collect();
         let blocks = products.div_ceil(CANDIDATE_BLOCK);
-        let own = self.own_scores(&queries, &targets, &mut scores);
-        let removed: Vec<Vec<u32>> = rows.iter().map(|&row| self.removed(row, seen)).collect();
+        let own = self.own_scores(&queries, groups, &targets, &mut scores);
+        let removed: Vec<Vec<u32>> = askers.iter().map(|&row| self.removed(row, seen)).collect();
         let counts = || Counts::new(rows.iter().map(|&row| wants_list(row)));
-        let (mut towers, repeats) = (counts(), self.repeats(rows, &queries));
+        let (mut towers, repeats) = (counts(), self.repeats(&askers, &queries));
         let mut with_repeat = repeats.as_ref().map(|_| counts());
         for block in 0..blocks {
             let from = if blocks == 1 { 0 } else { self.score(&queries, block, &mut scores) };
             let width = (products - from).min(CANDIDATE_BLOCK);
-            for (i, mut row) in scores.rows_mut().into_iter().enumerate() {
+            for ((group, mut row), at) in groups.iter().zip(scores.rows_mut()).zip(0..) {
+                let at: usize = at;
                 let mut row = row.slice_mut(s![..width]);
                 let row = row.as_slice_mut().unwrap_or_default();
-                towers.count(i, row, own[i])?;
-                towers.before[i] -= remove(&removed[i], from, row, own[i]);
-                towers.list(i, from, row);
+                for i in group.clone() {
+                    towers.count(i, row, own[i])?;
+                    towers.before[i] -= removed_before(&removed[at], from, row, own[i]);
+                }
+                remove(&removed[at], from, row);
+                group.clone().for_each(|i| towers.list(i, from, row));
                 if let (Some(repeats), Some(counts)) = (&repeats, &mut with_repeat) {
-                    let added = add(&repeats[i], from, row, targets[i]);
-                    counts.count(i, row, own[i].map(|own| own + added))?;
-                    counts.list(i, from, row);
+                    add(&repeats[at], from, row);
+                    for i in group.clone() {
+                        let added = added_to(&repeats[at], targets[i]);
+                        counts.count(i, row, own[i].map(|own| own + added))?;
+                        counts.list(i, from, row);
+                    }
                 }
             }
         }
-        let finish = |counts: Counts| counts.finish(&targets, &removed);
+        let finish = |counts: Counts| counts.finish(&targets, groups, &removed);
         Ok(Both { towers: finish(towers), with_repeat: with_repeat.map(finish) })
     }
 
@@ -81,15 +91,18 @@ impl Evaluator<'_> {
     fn own_scores(
         &self,
         queries: &Array2<f32>,
+        groups: &[Range<usize>],
         targets: &[u32],
         scores: &mut Array2<f32>,
     ) -> Vec<Option<f32>> {
         let mut own = vec![None; targets.len()];
         for block in 0..self.catalogue().nrows().div_ceil(CANDIDATE_BLOCK) {
             let from = self.score(queries, block, scores);
-            for (i, own) in own.iter_mut().enumerate() {
-                if let Some(at) = place(targets[i], from) {
-                    *own = scores.get((i, at)).copied().or(*own);
+            for (query, group) in groups.iter().enumerate() {
+                for i in group.clone() {
+                    if let Some(at) = place(targets[i], from) {
+                        own[i] = scores.get((query, at)).copied().or(own[i]);
+                    }
                 }
             }
         }
@@ -120,28 +133,34 @@ fn place(product: u32, from: usize) -> Option<usize> {
     (product as usize).checked_sub(from)
 }
 
-/// Gives products the lowest score there is; gives how many of them were scored at least as high as the row's own.
-fn remove(products: &[u32], from: usize, scores: &mut [f32], own: Option<f32>) -> u32 {
-    let mut before = 0;
+/// How many of the products are scored at least as high as a row's own.
+fn removed_before(products: &[u32], from: usize, scores: &[f32], own: Option<f32>) -> u32 {
+    let Some(own) = own else { return 0 };
+    let scores = products.iter().filter_map(|&product| scores.get(place(product, from)?));
+    scores.filter(|&&score| score >= own).count() as u32
+}
+
+/// Gives products the lowest score there is.
+fn remove(products: &[u32], from: usize, scores: &mut [f32]) {
     for &product in products {
         if let Some(score) = place(product, from).and_then(|at| scores.get_mut(at)) {
-            before += u32::from(own.is_some_and(|own| *score >= own));
             *score = f32::MIN;
         }
     }
-    before
 }
 
-/// Adds a row's repeat terms to its scores; gives what its own product gets, in whichever block that is.
-fn add(entries: &Entries, from: usize, scores: &mut [f32], target: u32) -> f32 {
-    let mut own = 0.0;
+/// Adds a query's repeat terms to its scores.
+fn add(entries: &Entries, from: usize, scores: &mut [f32]) {
     for &(product, value) in entries {
-        own += if product == target { value } else { 0.0 };
         if let Some(score) = place(product, from).and_then(|at| scores.get_mut(at)) {
             *score += value;
         }
     }
-    own
+}
+
+/// What a product gets of them.
+fn added_to(entries: &Entries, product: u32) -> f32 {
+    entries.iter().find(|entry| entry.0 == product).map_or(0.0, |entry| entry.1)
 }
 
 /// Of each row how many products are scored at least as high as its own, and its list where one is wanted.
@@ -169,18 +188,20 @@ impl Counts {
         }
     }
 
-    fn finish(mut self, targets: &[u32], removed: &[Vec<u32>]) -> Scored {
-        let is_removed = |product: u32, removed: &[u32]| removed.binary_search(&product).is_ok();
-        let rank = |(i, &target): (usize, &u32)| {
-            let is_ranked = target != NO_PRODUCT && !is_removed(target, &removed[i]);
-            is_ranked.then(|| self.before[i] - 1)
-        };
-        // What was removed is at the end of a list that would be shorter otherwise.
-        let list = |(list, removed): (&mut Option<TopK>, &Vec<u32>)| {
-            let hits = list.as_mut()?.take_sorted().into_iter().map(|hit| hit.index);
-            Some(hits.filter(|&product| !is_removed(product, removed)).collect())
-        };
-        let ranks = targets.iter().enumerate().map(rank).collect();
-        Scored { ranks, lists: self.lists.iter_mut().zip(removed).filter_map(list).collect() }
+    fn finish(mut self, targets: &[u32], groups: &[Range<usize>], removed: &[Vec<u32>]) -> Scored {
+        let mut scored = Scored::default();
+        for (group, removed) in groups.iter().zip(removed) {
+            let is_removed = |product: u32| removed.binary_search(&product).is_ok();
+            for i in group.clone() {
+                let is_ranked = targets[i] != NO_PRODUCT && !is_removed(targets[i]);
+                scored.ranks.push(is_ranked.then(|| self.before[i] - 1));
+                // What was removed is at the end of a list that would be shorter otherwise.
+                if let Some(list) = &mut self.lists[i] {
+                    let hits = list.take_sorted().into_iter().map(|hit| hit.index);
+                    scored.lists.push(hits.filter(|&product| !is_removed(product)).collect());
+                }
+            }
+        }
+        scored
     }
 }
