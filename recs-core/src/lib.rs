@@ -42,6 +42,7 @@ pub mod dataset;
 /// The error of this crate.
 pub mod error;
 pub mod example;
+pub mod growth;
 pub mod hash;
 #[cfg(feature = "interop")]
 pub mod interop;

@@ -167,7 +167,9 @@ fn of_train(error: &recs_train::Error, text: String) -> PyErr {
         E::Data { .. } => DataError::new_err(text),
         E::CheckpointDamaged { .. } => CorruptFileError::new_err(text),
         E::Diverged { .. } | E::Threads { .. } => TrainError::new_err(text),
-        E::CheckpointBusy { .. } | E::CheckpointDiffers { .. } => TrainError::new_err(text),
+        E::CheckpointBusy { .. } | E::CheckpointDiffers { .. } | E::WarmStart { .. } => {
+            TrainError::new_err(text)
+        }
         _ => RecsError::new_err(text),
     }
 }

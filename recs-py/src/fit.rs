@@ -48,13 +48,14 @@ impl Model {
         Ok(own)
     }
 
-    /// Trains, and evaluates once.
+    /// Trains, from the weights of `warm_start` if there is one, and evaluates once.
     ///
     /// # Errors
     /// Those of loading, training and retrieval.
     pub(crate) fn fit(
         config: TrainConfig,
         checkpoints: Option<CheckpointConfig>,
+        warm_start: Option<&Self>,
         rows: &Loaded,
         context: &Context,
     ) -> Result<Self> {
@@ -64,6 +65,9 @@ impl Model {
         let mut trainer = Trainer::new(Arc::new(data), model, vocabulary, config)?;
         if let Some(checkpoints) = checkpoints {
             trainer = trainer.with_checkpoints(checkpoints)?;
+        }
+        if let Some(previous) = warm_start {
+            trainer = trainer.warm_start(&previous.artifact)?;
         }
         let fitted = trainer.fit(&*context.observer, &context.cancel)?;
         context.observer.say(summary(&fitted.test, &fitted.popularity, fitted.config.split, fitted.epochs));

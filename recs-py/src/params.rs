@@ -7,7 +7,7 @@ use recs_train::TrainConfig;
 use serde_json::{Map, Value};
 
 /// Keys of a model's hyperparameters that are results and no settings.
-const RESULTS: [&str; 2] = ["embedding_dim", "epochs_trained"];
+const RESULTS: [&str; 4] = ["embedding_dim", "epochs_trained", "warm_start", "refresh"];
 
 /// The settings that `given` describes: a preset, and what differs from it.
 ///

@@ -203,6 +203,16 @@ def test_checkpoints_change_nothing_and_go_when_the_run_is_finished(dataset: rec
         scores(checkpoints=folder, checkpoint_minutes=0.0)
 
 
+def test_a_warm_start_says_what_it_has_seen_and_wants_the_same_model(dataset: recs.Dataset) -> None:
+    first = recs.TwoTower(**TINY).fit(dataset, show_progress=False)
+    with pytest.warns(recs.RecsWarning, match="validation rows are not newer"):
+        second = recs.TwoTower(**TINY).fit(dataset, show_progress=False, warm_start=first)
+    assert second.recommend("c1", k=20)["score"] != first.recommend("c1", k=20)["score"]
+    with pytest.raises(recs.TrainError, match="query.city is there only"):
+        other = recs.TwoTower("reference", epochs=1, batch=128, threads=1).fit(dataset, show_progress=False)
+        recs.TwoTower(**TINY).fit(dataset, show_progress=False, warm_start=other)
+
+
 def test_the_reference_preset_and_the_random_split(dataset: recs.Dataset) -> None:
     model = recs.TwoTower("reference", epochs=2, batch=128, threads=1).fit(dataset, show_progress=False)
     assert model.metrics is not None

@@ -75,7 +75,11 @@ fn noise(name: &str, i: usize) -> f32 {
     (bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0
 }
 
-fn candidates(config: &ModelConfig, weights: &Weights, vocabulary: &Arc<Vocabulary>) -> Candidates {
+pub(crate) fn candidates(
+    config: &ModelConfig,
+    weights: &Weights,
+    vocabulary: &Arc<Vocabulary>,
+) -> Candidates {
     let encoder = FeatureEncoder::new(&config.schema, vocabulary.clone()).unwrap().candidate;
     let tower = TowerModel::new(config, Tower::Candidate, Arc::clone(&weights.candidate)).unwrap();
     let mut columns = TowerColumns::default();

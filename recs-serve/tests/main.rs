@@ -16,5 +16,6 @@ mod http_faults;
 mod http_routes;
 mod index;
 mod loading;
+mod refresh;
 mod repeat;
 mod rules;

@@ -75,6 +75,18 @@ pub enum Error {
         /// Of each file, the newest first.
         reasons: Vec<String>,
     },
+    /// The version that a training is to start from is another model.
+    #[error(
+        "model version {version} is not one to start this training from: {}; train with that version's settings, or \
+         without a warm start",
+        differences.join("; ")
+    )]
+    WarmStart {
+        /// The version.
+        version: String,
+        /// What differs, with both values.
+        differences: Vec<String>,
+    },
     /// A thread pool could not be made.
     #[error("cannot start {threads} threads: {source}")]
     Threads {

@@ -14,4 +14,5 @@ mod it {
     mod reference;
     mod shards;
     mod trainer;
+    mod warm_start;
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use recs_core::artifact::Missing;
 use recs_train::data::SplitKind;
 use recs_train::trainer::Seen;
 use recs_train::{CheckpointConfig, Preset};
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Vocab(DatasetChoice),
     /// Shards and vocabularies -> a published model version.
     Train(TrainArgs),
+    /// A model version with another list of products, without training.
+    Refresh(RefreshArgs),
     /// Score a model version on the test rows of a dataset.
     Evaluate(EvaluateArgs),
     /// Recommend to one customer.
@@ -109,6 +112,9 @@ pub(crate) struct TrainArgs {
     /// Folder for encoded rows, which are mapped instead of held in memory: for data larger than that.
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+    /// Start from the weights of this model version, or of the `latest`: what it knows keeps its rows.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) warm_start: Option<String>,
     /// Checkpoints of a long run.
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointArgs,
@@ -150,6 +156,23 @@ pub(crate) struct ModelChoice {
     /// Model version; the latest published one unless given.
     #[arg(long = "model", value_name = "VERSION")]
     pub(crate) model: Option<String>,
+}
+
+/// Which products instead of the model's.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RefreshArgs {
+    /// Which model version.
+    #[command(flatten)]
+    pub(crate) model: ModelChoice,
+    /// A Parquet file with one row a product: the schema's product columns, and `available` unless all are.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) products: PathBuf,
+    /// Name of the new model version; the time of the run unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) version: Option<String>,
+    /// What becomes of products that the file does not have: unavailable (unless given), keep or remove.
+    #[arg(long, value_parser = missing)]
+    pub(crate) missing: Option<Missing>,
 }
 
 /// What to score on what.
@@ -220,6 +243,10 @@ fn split(text: &str) -> Result<SplitKind, String> {
     serde_json::from_value(text.into()).map_err(|_| "splits are time and random".into())
 }
 
+fn missing(text: &str) -> Result<Missing, String> {
+    serde_json::from_value(text.into()).map_err(|_| "missing products are unavailable, keep or remove".into())
+}
+
 fn seen(text: &str) -> Result<Seen, String> {
     serde_json::from_value(text.into()).map_err(|_| "products bought before are keep or remove".into())
 }
@@ -245,6 +272,15 @@ mod tests {
             (Some(Preset::Reference), Some(SplitKind::Random), true)
         );
         assert!(Args::try_parse_from(["recs", "train", "--preset", "best"]).is_err());
+    }
+
+    #[test]
+    fn a_refresh_needs_products() {
+        let read = |more: &[&str]| Args::try_parse_from([&["recs", "refresh"], more].concat()).ok();
+        let parsed = read(&["--products", "p.parquet", "--model", "v1", "--missing", "remove"]).unwrap();
+        let Command::Refresh(refresh) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!((refresh.model.model.as_deref(), refresh.missing), (Some("v1"), Some(Missing::Remove)));
+        assert!(read(&[]).is_none() && read(&["--products", "p", "--missing", "hide"]).is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `catalogue.rs` | [`Candidates`], [`Customers`] |
 //! | `tables.rs` | their Parquet form (feature `tables`) |
 //! | `model.rs` | [`ModelArtifact`]: publish and load (feature `tables`) |
+//! | `refresh/` | [`refresh_candidates`]: another list of products, without training (feature `tables`) |
 
 mod catalogue;
 mod digest;
@@ -22,6 +23,8 @@ mod manifest;
 mod metadata;
 #[cfg(feature = "tables")]
 mod model;
+#[cfg(feature = "tables")]
+mod refresh;
 #[cfg(feature = "tables")]
 mod tables;
 
@@ -31,3 +34,5 @@ pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};
 pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
 #[cfg(feature = "tables")]
 pub use model::ModelArtifact;
+#[cfg(feature = "tables")]
+pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};

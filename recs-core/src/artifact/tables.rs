@@ -35,7 +35,7 @@ fn write(batch: &RecordBatch, file: &str, out: &mut (dyn Write + Send)) -> Resul
 }
 
 /// Reads a whole table into one batch.
-fn read(bytes: Bytes, file: &str) -> Result<RecordBatch> {
+pub(super) fn read(bytes: Bytes, file: &str) -> Result<RecordBatch> {
     let damaged = |e: String| Error::corrupt(file, e);
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| damaged(e.to_string()))?;
     let schema = Arc::clone(builder.schema());

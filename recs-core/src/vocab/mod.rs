@@ -64,6 +64,20 @@ impl Vocabulary {
         self.stats.get(field).ok_or_else(|| missing(&format!("metadata.{field}_stats"), field))
     }
 
+    /// This vocabulary with more values of a field; ids of values behind a new one move. Values that are there already
+    /// change nothing. O(values).
+    ///
+    /// # Errors
+    /// [`Error::MissingVocabulary`] for a field without a lookup, [`Error::TooLarge`] for more than 2^32 values.
+    pub fn with_values(&self, field: &str, values: &[&str]) -> Result<Self> {
+        let mut all: Vec<&str> = self.lookup(field)?.values().chain(values.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut grown = self.clone();
+        grown.lookups.insert(field.into(), StringLookup::from_sorted(field, all)?);
+        Ok(grown)
+    }
+
     /// Rows of the embedding table of `encoding`; 0 for one without a table.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ class TwoTower:
         show_progress: bool = True,
         checkpoints: str | PathLike[str] | None = None,
         checkpoint_minutes: float = 5.0,
+        warm_start: TwoTower | None = None,
     ) -> Self: ...
     def evaluate(
         self,

@@ -25,6 +25,9 @@ pub(crate) struct Fingerprint {
     /// SHA-256.
     vocabulary: String,
     data: String,
+    /// Version and digest of what the training started from; none for random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warm_start: Option<String>,
 }
 
 impl Fingerprint {
@@ -50,7 +53,13 @@ impl Fingerprint {
             model: json("model", model)?,
             vocabulary: Digest::of(&vocabulary.to_json(&model.schema)?).sha256,
             data: format!("{:016x}", digest(data)),
+            warm_start: None,
         })
+    }
+
+    /// Of a run that starts from an earlier version.
+    pub(crate) fn started_from(self, warm_start: Option<String>) -> Self {
+        Self { warm_start, ..self }
     }
 
     /// What `saved` has otherwise, for people.
@@ -63,6 +72,7 @@ impl Fingerprint {
             ("model", self.model.clone(), saved.model.clone()),
             ("vocabulary", Value::from(&*self.vocabulary), Value::from(&*saved.vocabulary)),
             ("data", Value::from(&*self.data), Value::from(&*saved.data)),
+            ("warm_start", Value::from(self.warm_start.clone()), Value::from(saved.warm_start.clone())),
         ];
         pairs.iter().for_each(|(name, ours, theirs)| compare(name, ours, theirs, &mut all));
         all
@@ -129,6 +139,7 @@ mod tests {
             model: Value::Null,
             vocabulary: "v".into(),
             data: "d".into(),
+            warm_start: None,
         };
         let config = TrainConfig::recommended();
         let (ours, mut theirs) = (of(&config), of(&config));

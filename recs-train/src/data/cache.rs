@@ -1,7 +1,7 @@
 //! Encoded rows in files that are mapped instead of read: for data that memory has no room for.
 //!
 //! A cache is a folder with one folder for each combination of dataset, schema and vocabulary, named by a digest of them.
-//! There, format version 1:
+//! There, format version 2:
 //!
 //! | file | content, little-endian, one number after the other |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `candidate.u32`, `product.u32`, `customer.u32`, `city.u32` | `[rows]` as in [`TrainData`] |
 //! | `timestamp.i64` | `[rows]` |
 //! | `candidate_ids.u32`, `candidate_numbers.f32` | distinct candidates, as the query's |
-//! | `catalogue_{ids,candidate,name,category}.u32` | `[products]` as in [`Catalogue`] |
+//! | `catalogue_{ids,candidate,name,category,subcategory}.u32` | `[products]` as in [`Catalogue`] |
 //! | `columns.json` | version, rows, candidates, and size and SHA-256 of every file; written last |
 //!
 //! The folder is made under a name of its own and renamed when it is whole, so a reader never sees half of one and two
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const MANIFEST: &str = "columns.json";
 /// Rows a shard collects before it writes them.
 pub(super) const FLUSH_ROWS: usize = 1 << 16;
@@ -105,6 +105,7 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
             candidate: files.map::<u32>("catalogue_candidate.u32")?.to_vec(),
             name: files.map::<u32>("catalogue_name.u32")?.to_vec(),
             category: files.map::<u32>("catalogue_category.u32")?.to_vec(),
+            subcategory: files.map::<u32>("catalogue_subcategory.u32")?.to_vec(),
         },
     }))
 }
@@ -210,6 +211,7 @@ impl Writer {
             ("catalogue_candidate.u32", bytemuck::cast_slice(&catalogue.candidate)),
             ("catalogue_name.u32", bytemuck::cast_slice(&catalogue.name)),
             ("catalogue_category.u32", bytemuck::cast_slice(&catalogue.category)),
+            ("catalogue_subcategory.u32", bytemuck::cast_slice(&catalogue.subcategory)),
         ] {
             let path = self.folder.path().join(name);
             std::fs::write(&path, bytes).map_err(io(&path))?;

@@ -73,6 +73,8 @@ pub struct Catalogue {
     pub name: Vec<u32>,
     /// Vocabulary id of the category in that row, 0 without such a field.
     pub category: Vec<u32>,
+    /// Vocabulary id of the subcategory in that row, 0 without such a field.
+    pub subcategory: Vec<u32>,
 }
 
 /// Where the roles stand in a row, with the lookups.
@@ -84,7 +86,8 @@ struct Roles {
 
 impl Roles {
     fn new(schema: &Schema, vocabulary: &Arc<Vocabulary>) -> Self {
-        let wanted = [Role::Customer, Role::City, Role::Product, Role::ProductName, Role::Category];
+        let wanted =
+            [Role::Customer, Role::City, Role::Product, Role::ProductName, Role::Category, Role::Subcategory];
         let place = |role: Role| schema.fields.iter().position(|f| f.role == role);
         let named = |role: Role| place(role).map(|at| (role, at, schema.fields[at].name.clone()));
         Self {
@@ -108,7 +111,8 @@ impl Roles {
                 Role::City => labels.city = id,
                 Role::Product => labels.product = id,
                 Role::ProductName => labels.name = id,
-                _ => labels.category = id,
+                Role::Category => labels.category = id,
+                _ => labels.subcategory = id,
             }
         }
         Ok(labels)
@@ -313,6 +317,7 @@ impl Catalogue {
             catalogue.candidate.push(latest.candidate);
             catalogue.name.push(latest.name);
             catalogue.category.push(latest.category);
+            catalogue.subcategory.push(latest.subcategory);
         }
         (catalogue, places)
     }

@@ -47,6 +47,7 @@ pub(super) struct Labels {
     pub(super) product: u32,
     pub(super) name: u32,
     pub(super) category: u32,
+    pub(super) subcategory: u32,
 }
 
 /// Latest purchase of a product.
@@ -56,6 +57,7 @@ pub(super) struct Latest {
     pub(super) candidate: u32,
     pub(super) name: u32,
     pub(super) category: u32,
+    pub(super) subcategory: u32,
 }
 
 /// One shard.
@@ -79,7 +81,8 @@ impl Part {
         self.rows.city.push(labels.city);
         self.rows.timestamp.push(timestamp);
         if labels.product != 0 {
-            let latest = Latest { timestamp, candidate, name: labels.name, category: labels.category };
+            let Labels { name, category, subcategory, .. } = labels;
+            let latest = Latest { timestamp, candidate, name, category, subcategory };
             keep_latest(&mut self.latest, labels.product, latest);
         }
     }

@@ -3,6 +3,7 @@
 use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs, Served};
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
+use super::warm_start::{self, WARM_START};
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
@@ -58,6 +59,9 @@ impl Fitted {
         };
         hyperparameters.insert("embedding_dim".into(), self.model.embedding_dim().into());
         hyperparameters.insert("epochs_trained".into(), self.epochs.into());
+        if let Some(started) = &self.warm_start {
+            hyperparameters.insert(WARM_START.into(), serde_json::to_value(started).map_err(fault)?);
+        }
         let mut other = Map::new();
         other.insert("test_evaluation".into(), serde_json::to_value(&self.test).map_err(fault)?);
         Ok(ModelMetadata {
@@ -70,14 +74,17 @@ impl Fitted {
 
     /// What people want to know about the training.
     pub fn stats(&self) -> Value {
-        json!({
+        let mut stats = json!({
             "split": self.config.split, "train_rows": self.split.train.len(),
             "validation_rows": self.split.validation.len(), "test_rows": self.split.test.len(),
             "epochs": self.epochs, "history": self.history, "refit_history": self.refit_history,
             "repeat_coefficients": self.repeat.as_ref().map(|term| term.coefficients),
             "test": self.test, "popularity": self.popularity, "parameters": self.weights.parameters(),
-            "examples_per_s": self.examples_per_s(), "seconds": self.seconds,
-        })
+            "examples_per_s": self.examples_per_s(), "seconds": self.seconds, WARM_START: self.warm_start,
+        });
+        let (key, newest) = warm_start::newest_of(&self.data, &self.trained_on());
+        stats[key] = newest;
+        stats
     }
 }
 
@@ -113,6 +120,9 @@ pub fn evaluate_artifact(
     }
     let split = Split::new(data, split)?;
     let rows = &split.test;
+    if let Some(message) = warm_start::warning(artifact, data, rows) {
+        observer.on_event(&Event::Warning { stage: "evaluate", message });
+    }
     let ids = texts(&artifact.vocabulary, &artifact.config.schema, Role::Product, &data.catalogue.ids)?;
     let places: HashMap<&str, u32> = artifact.candidates.ids.iter().map(String::as_str).zip(0..).collect();
     let places: Vec<u32> =

@@ -5,11 +5,13 @@ use super::keeper::{Chosen, Keeper};
 use super::popularity::Popularity;
 use super::repeat::RepeatTerm;
 use super::run::{EpochStats, Job, Ran, Rates};
+use super::warm_start::{WarmStart, WarmStarted};
 use crate::checkpoint::{CheckpointConfig, Fingerprint};
 use crate::config::{Examples, TrainConfig};
 use crate::data::{Purchases, Split, TrainData};
 use crate::error::{Error, Result};
 use rayon::ThreadPool;
+use recs_core::artifact::ModelArtifact;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::Tower;
@@ -29,6 +31,7 @@ pub struct Trainer {
     config: TrainConfig,
     pool: Arc<ThreadPool>,
     checkpoints: Option<CheckpointConfig>,
+    warm_start: Option<WarmStart>,
 }
 
 /// What the runs of a training lead to.
@@ -57,6 +60,8 @@ pub struct Fitted {
     pub split: Split,
     /// The term for what customers buy again, over the rows that the weights were trained on.
     pub repeat: Option<RepeatTerm>,
+    /// The version that it was started from, if any.
+    pub warm_start: Option<WarmStarted>,
     /// True when the weights are those of the choosing run, trained on the training rows only.
     pub(super) chose_only: bool,
     /// The choosing run (or the only one).
@@ -89,7 +94,7 @@ impl Trainer {
         model.validate()?;
         data.check(&model)?;
         let pool = Arc::new(pool(config.threads)?);
-        Ok(Self { data, model, vocabulary, config, pool, checkpoints: None })
+        Ok(Self { data, model, vocabulary, config, pool, checkpoints: None, warm_start: None })
     }
 
     /// Writes checkpoints while it trains, and starts from the newest one in their folder. A training that is killed and
@@ -101,6 +106,27 @@ impl Trainer {
     pub fn with_checkpoints(self, checkpoints: CheckpointConfig) -> Result<Self> {
         checkpoints.validate()?;
         Ok(Self { checkpoints: Some(checkpoints), ..self })
+    }
+
+    /// Starts from the weights of an earlier version instead of random ones, whatever values have come or gone since: each
+    /// value keeps its row, and a product that is new starts at the mean of the rows of the version's products of its
+    /// subcategory, else of its category, else of all. Everything else that is new starts as without a version; see
+    /// [`recs_core::growth`] for buckets and crosses. So do the biases of a version that moved them to a trend. A learned
+    /// temperature starts where that version's ended.
+    ///
+    /// Both runs start there, the one that chooses and the refit. A version that was trained on rows of the test makes the
+    /// report too good, which a warning says and [`Fitted::warm_start`] counts.
+    ///
+    /// # Errors
+    /// [`Error::WarmStart`] naming what differs, for a version with other layers or encodings; [`Error::Core`] for one whose
+    /// parts do not fit.
+    pub fn warm_start(mut self, previous: &ModelArtifact) -> Result<Self> {
+        if let Some(range) = self.config.loss.learned_temperature {
+            let start = previous.config.temperature.clamp(range.lowest, range.highest);
+            (self.config.loss.temperature, self.model.temperature) = (start, start);
+        }
+        self.warm_start = Some(WarmStart::new(previous, &self.model, &self.vocabulary, &self.data)?);
+        Ok(self)
     }
 
     /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
@@ -116,12 +142,15 @@ impl Trainer {
             model: &self.model,
             vocabulary: &self.vocabulary,
             config: &self.config,
+            warm_start: self.warm_start.as_ref(),
             pool: &self.pool,
             observer,
             cancel,
         };
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
+        let warm_start =
+            self.warm_start.as_ref().map(|warm| warm.started(&split, chooses, &self.data, observer));
         let mut keeper = self.keeper(observer)?;
         let Trained { weights, model, epochs, coefficients, history, refit_history } =
             self.train(&job, &split, chooses, &mut keeper)?;
@@ -147,6 +176,7 @@ impl Trainer {
             weights: Arc::new(weights),
             split,
             repeat,
+            warm_start,
             chose_only,
             history,
             refit_history,
@@ -162,6 +192,7 @@ impl Trainer {
         let threads = self.pool.current_num_threads();
         let Self { config, model, vocabulary, data, .. } = self;
         let fingerprint = Fingerprint::new(config, model, vocabulary, data, threads)?;
+        let fingerprint = fingerprint.started_from(self.warm_start.as_ref().map(WarmStart::digest));
         Keeper::new(checkpoints, model, fingerprint, observer).map(Some)
     }
 

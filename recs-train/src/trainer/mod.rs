@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `init.rs` | starting weights from a seed |
+//! | `warm_start.rs` | [`WarmStarted`]: starting weights from an earlier version |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
 //! | `run.rs` | epochs over a set of rows: early stopping, best weights |
 //! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
@@ -23,6 +24,7 @@ mod popularity;
 mod repeat;
 mod run;
 mod trend;
+mod warm_start;
 
 pub use artifact::evaluate_artifact;
 pub use evaluation::{
@@ -35,3 +37,4 @@ pub use popularity::Popularity;
 pub use repeat::{RepeatConfig, RepeatTerm};
 pub use run::EpochStats;
 pub use trend::TrendConfig;
+pub use warm_start::WarmStarted;

@@ -6,6 +6,7 @@ use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
 use super::keeper::Keeper;
 use super::popularity::Popularity;
+use super::warm_start::WarmStart;
 use crate::backend::{Backend, CpuBackend};
 use crate::config::{Preset, TrainConfig};
 use crate::data::{Purchases, SplitKind, TrainData};
@@ -45,6 +46,8 @@ pub(super) struct Job<'a> {
     pub(super) model: &'a ModelConfig,
     pub(super) vocabulary: &'a Vocabulary,
     pub(super) config: &'a TrainConfig,
+    /// What it starts from instead of the seed's weights.
+    pub(super) warm_start: Option<&'a WarmStart>,
     pub(super) pool: &'a Arc<ThreadPool>,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a CancelToken,
@@ -97,7 +100,7 @@ impl Choice {
 pub(super) const STAGE: &str = "train";
 
 impl Job<'_> {
-    /// The backend at the seed's starting weights.
+    /// The backend at the seed's starting weights, or those of an earlier version.
     fn backend(&self, rows: &[u32]) -> Result<CpuBackend> {
         let config = self.config;
         let mut weights = initial_weights(self.model, self.vocabulary, config.seed, config.embedding_init)?;
@@ -106,12 +109,15 @@ impl Job<'_> {
         }
         let popularity = Popularity::fit(self.data, rows);
         start_biases(self.model, self.data, &popularity, &mut weights);
+        if let Some(warm_start) = self.warm_start {
+            warm_start.apply(self.model, &mut weights)?;
+        }
         let log_q = popularity.log_q();
         let (data, pool) = (Arc::clone(self.data), Arc::clone(self.pool));
         CpuBackend::new(data, self.model.clone(), config.clone(), weights, log_q, pool)
     }
 
-    /// Trains from the seed's starting weights on `rows`, or from where the keeper has the run.
+    /// Trains from the starting weights on `rows`, or from where the keeper has the run.
     pub(super) fn run(
         &self,
         rows: &[u32],

@@ -26,7 +26,7 @@ fn assert_equal(a: &TrainData, b: &TrainData) {
     assert_eq!((&*a.customer, &*a.city, &*a.timestamp), (&*b.customer, &*b.city, &*b.timestamp));
     let catalogue = |d: &TrainData| {
         let c = &d.catalogue;
-        (c.ids.clone(), c.candidate.clone(), c.name.clone(), c.category.clone())
+        (c.ids.clone(), c.candidate.clone(), c.name.clone(), c.category.clone(), c.subcategory.clone())
     };
     assert_eq!(catalogue(a), catalogue(b));
 }

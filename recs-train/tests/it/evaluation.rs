@@ -109,6 +109,7 @@ impl World {
                 candidate: (0..products).collect(),
                 name: vec![0; products as usize],
                 category: vec![0; products as usize],
+                subcategory: vec![0; products as usize],
             },
         };
         let (known, test): (Vec<u32>, Vec<u32>) =

@@ -6,6 +6,7 @@ mod evaluate;
 mod extract;
 mod init;
 mod recommend;
+mod refresh;
 mod scores;
 mod serve;
 mod train;
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Dataset(args) => dataset::run(&context, &args).await,
         Command::Vocab(choice) => vocab::run(&context, &choice).await,
         Command::Train(args) => train::run(&context, &args).await,
+        Command::Refresh(args) => refresh::run(&context, &args).await,
         Command::Evaluate(args) => evaluate::run(&context, &args).await,
         Command::Recommend(args) => recommend::run(&context, args).await,
         Command::Serve(args) => serve::run(&context, &args).await,

@@ -1,7 +1,7 @@
 //! `recs train`: a dataset -> a published model version.
 
 use super::{Context, scores, vocab};
-use crate::args::TrainArgs;
+use crate::args::{ModelChoice, TrainArgs};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::Error as CoreError;
@@ -13,6 +13,11 @@ use std::time::Instant;
 pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     let started = Instant::now();
     let config = settings(context, args)?;
+    let previous = match args.warm_start.as_deref() {
+        None => None,
+        Some("latest") => Some(context.model(&ModelChoice { model: None }).await?),
+        Some(version) => Some(context.model(&ModelChoice { model: Some(version.into()) }).await?),
+    };
     let (name, dataset) = context.dataset(&args.dataset).await?;
     let vocabulary = match context.vocabulary(&dataset, &context.schema).await {
         Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, &dataset).await?,
@@ -24,6 +29,9 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     let loading =
         TrainData::load(&dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
     let mut trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
+    if let Some(previous) = previous {
+        trainer = trainer.warm_start(&previous)?;
+    }
     let checkpoints = args.checkpoints.config();
     if let Some(checkpoints) = &checkpoints {
         trainer = trainer.with_checkpoints(checkpoints.clone())?;
@@ -39,12 +47,21 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         fitted.config.split.name(),
         fitted.examples_per_s()
     ));
+    if let Some(started) = &fitted.warm_start {
+        report
+            .line(format!("started from version {}, {} new products", started.version, started.new_products));
+        if started.test_rows_seen > 0 {
+            let (seen, all) = (started.test_rows_seen, fitted.split.test.len());
+            report.line(format!("  it has seen {seen} of {all} test rows: these results are too good"));
+        }
+    }
     scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
     report.set("model_version", version.clone());
     report.set("preset", json!(fitted.config.preset));
     report.set("split", fitted.config.split.name());
     report.set("epochs", fitted.epochs);
+    report.set("warm_start", json!(fitted.warm_start));
     report.set("examples_per_s", fitted.examples_per_s());
     scores::keys(&mut report, &fitted.test, &fitted.popularity);
     let artifact = fitted.into_artifact(&version)?;
