@@ -23,11 +23,11 @@ const COLLAPSED: f64 = 0.05;
 /// Trains one model.
 #[derive(Debug)]
 pub struct Trainer {
-    data: Arc<TrainData>,
+    pub(super) data: Arc<TrainData>,
     model: ModelConfig,
     vocabulary: Arc<Vocabulary>,
-    config: TrainConfig,
-    pool: Arc<ThreadPool>,
+    pub(super) config: TrainConfig,
+    pub(super) pool: Arc<ThreadPool>,
     checkpoints: Option<CheckpointConfig>,
 }
 
@@ -111,15 +111,7 @@ impl Trainer {
     pub fn fit(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Fitted> {
         let started = Instant::now();
         let split = Split::new(&self.data, self.config.split)?;
-        let job = Job {
-            data: &self.data,
-            model: &self.model,
-            vocabulary: &self.vocabulary,
-            config: &self.config,
-            pool: &self.pool,
-            observer,
-            cancel,
-        };
+        let job = self.job(observer, cancel);
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
         let mut keeper = self.keeper(observer)?;
@@ -157,12 +149,20 @@ impl Trainer {
         })
     }
 
+    pub(super) fn job<'a>(&'a self, observer: &'a dyn Observer, cancel: &'a CancelToken) -> Job<'a> {
+        let Self { data, model, vocabulary, config, pool, .. } = self;
+        Job { data, model, vocabulary, config, pool, observer, cancel }
+    }
+
+    /// What must be equal for equal bits.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let Self { config, model, vocabulary, data, pool, .. } = self;
+        Fingerprint::new(config, model, vocabulary, data, pool.current_num_threads())
+    }
+
     fn keeper<'a>(&'a self, observer: &'a dyn Observer) -> Result<Option<Keeper<'a>>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
-        let threads = self.pool.current_num_threads();
-        let Self { config, model, vocabulary, data, .. } = self;
-        let fingerprint = Fingerprint::new(config, model, vocabulary, data, threads)?;
-        Keeper::new(checkpoints, model, fingerprint, observer).map(Some)
+        Keeper::new(checkpoints, &self.model, self.fingerprint()?, observer).map(Some)
     }
 
     /// The run that chooses and the refit, or the only run.
@@ -267,7 +267,7 @@ pub(super) fn judge(
 }
 
 /// At most `n` rows, evenly spread; all for 0.
-fn spread(rows: &[u32], n: usize) -> Vec<u32> {
+pub(super) fn spread(rows: &[u32], n: usize) -> Vec<u32> {
     if n == 0 || n >= rows.len() {
         return rows.to_vec();
     }

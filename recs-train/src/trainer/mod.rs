@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `init.rs` | starting weights from a seed |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
+//! | `score.rs` | how good settings are before the test, for a search |
 //! | `run.rs` | epochs over a set of rows: early stopping, best weights |
 //! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
 //! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
@@ -21,6 +22,7 @@ mod keeper;
 mod popularity;
 mod repeat;
 mod run;
+mod score;
 
 pub use artifact::evaluate_artifact;
 pub use evaluation::{
