@@ -56,8 +56,10 @@ pub enum SearchAlgorithm {
         /// Trials.
         trials: u64,
     },
-    /// The best get more: successive halving, see the module `halving`. A rung's trainings begin anew, and are whole ones of
-    /// fewer epochs. `epochs` of the settings are those of the last rung.
+    /// The best get more: successive halving (Jamieson and Talwalkar 2016, <https://arxiv.org/abs/1502.07943>), the inner loop
+    /// of Hyperband (Li et al. 2018, <https://arxiv.org/abs/1603.06560>). The last rung has the epochs of the settings, each
+    /// rung before it 1/eta of the next one's; of each rung's trials the best 1/eta go on. A rung trains anew, with a whole
+    /// schedule over its own epochs, so its trials are compared when their training is finished.
     Halving {
         /// Trials of the first rung.
         trials: u64,

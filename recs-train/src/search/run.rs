@@ -78,7 +78,7 @@ impl Search {
     }
 
     /// Keeps finished trials in this file, and does not run again those that are there: a search that was killed or
-    /// cancelled and is called again finds what it would have found. The module `results` has the format.
+    /// cancelled and is called again finds what it would have found. JSON lines: what the trials depend on, then one [`Trial`] a line.
     #[must_use]
     pub fn with_results(self, file: impl Into<PathBuf>) -> Self {
         Self { results: Some(file.into()), ..self }
