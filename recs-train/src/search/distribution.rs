@@ -79,7 +79,7 @@ impl Distribution {
                 i64::try_from(drawn).unwrap_or(*high).into()
             }
             Self::Choice { values } => {
-                let at = u128::from(random.next_u64()) * values.len() as u128 >> 64;
+                let at = (u128::from(random.next_u64()) * values.len() as u128) >> 64;
                 usize::try_from(at).ok().and_then(|at| values.get(at)).cloned().unwrap_or_default()
             }
         }

@@ -115,11 +115,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn space(settings: Value) -> SearchConfig {
+    fn space(settings: &Value) -> SearchConfig {
         serde_json::from_value(json!({ "space": settings })).unwrap()
     }
 
-    fn refused(settings: Value, base: &TrainConfig) -> String {
+    fn refused(settings: &Value, base: &TrainConfig) -> String {
         space(settings).check_space(base).unwrap_err().to_string()
     }
 
@@ -146,21 +146,21 @@ mod tests {
         let (base, uniform) =
             (TrainConfig::recommended(), json!({"kind": "uniform", "low": 0.1, "high": 0.2}));
         for path in ["learningrate", "loss.heat", "loss", "loss.temperature.x", "", "loss."] {
-            let message = refused(json!({path: uniform}), &base);
+            let message = refused(&json!({path: uniform}), &base);
             assert!(message.contains(&field(path)), "{path}: {message}");
         }
-        let message = refused(json!({"examples.share": uniform}), &TrainConfig::reference());
+        let message = refused(&json!({"examples.share": uniform}), &TrainConfig::reference());
         assert!(message.contains("train.examples.share"), "{message}");
         for path in ["split", "preset", "evaluation.seen", "threads", "refit"] {
-            let message = refused(json!({path: {"kind": "choice", "values": [1]}}), &base);
+            let message = refused(&json!({path: {"kind": "choice", "values": [1]}}), &base);
             assert!(message.contains("is the same for all trials"), "{message}");
         }
-        let message = refused(json!({"batch": {"kind": "int", "low": 1, "high": 64}}), &base);
+        let message = refused(&json!({"batch": {"kind": "int", "low": 1, "high": 64}}), &base);
         assert!(message.contains("does not take 1") && message.contains("allowed are 2 to"), "{message}");
         let both = json!({"query": {"kind": "choice", "values": [{}]}, "query.layers": {"kind": "choice", "values": [[]]}});
-        assert!(refused(both, &base).contains("holds query.layers"));
-        assert!(refused(json!({}), &base).contains("is empty"));
-        let mut halving = space(json!({"epochs": {"kind": "int", "low": 1, "high": 9}}));
+        assert!(refused(&both, &base).contains("holds query.layers"));
+        assert!(refused(&json!({}), &base).contains("is empty"));
+        let mut halving = space(&json!({"epochs": {"kind": "int", "low": 1, "high": 9}}));
         halving.check_space(&base).unwrap();
         halving.algorithm = SearchAlgorithm::Halving { trials: 9, eta: 3, shortest: 1 };
         assert!(halving.check_space(&base).unwrap_err().to_string().contains("halving decides"));

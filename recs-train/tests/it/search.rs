@@ -22,34 +22,34 @@ async fn loaded(rows: &[Purchase], base: &TrainConfig) -> (Arc<TrainData>, Arc<V
 }
 
 /// Far too slow to learn anything.
-fn slow() -> TrainConfig {
+pub(super) fn slow() -> TrainConfig {
     TrainConfig { epochs: 9, learning_rate: 1e-7, ..small(TrainConfig::recommended()) }
 }
 
-async fn search(base: &TrainConfig, config: Value) -> Result<Search> {
+pub(super) async fn search(base: &TrainConfig, config: Value) -> Result<Search> {
     let (data, vocabulary) = loaded(&groups(40, 600, 40), base).await;
     let config: SearchConfig = serde_json::from_value(config).unwrap();
     Search::new(data, &Schema::retail(), vocabulary, base.clone(), config)
 }
 
-fn rates(algorithm: Value) -> Value {
+pub(super) fn rates(algorithm: &Value) -> Value {
     let rate = json!({"kind": "log_uniform", "low": 1e-7, "high": 0.1});
     json!({"space": {"learning_rate": rate, "loss.temperature": {"kind": "choice", "values": [0.125, 0.25]}}, "algorithm": algorithm})
 }
 
-fn run(search: &Search) -> SearchReport {
+pub(super) fn run(search: &Search) -> SearchReport {
     search.run(&Silent, &CancelToken::new()).unwrap()
 }
 
 /// Without what no second run repeats.
-fn timeless(report: &SearchReport) -> (Vec<Trial>, Trial, TrainConfig) {
+pub(super) fn timeless(report: &SearchReport) -> (Vec<Trial>, Trial, TrainConfig) {
     let of = |trial: &Trial| Trial { seconds: 0.0, ..trial.clone() };
     (report.trials.iter().map(of).collect(), of(&report.best), report.config.clone())
 }
 
 #[tokio::test]
 async fn random_search_finds_a_better_rate_and_the_same_one_again() {
-    let random = rates(json!({"kind": "random", "trials": 6}));
+    let random = rates(&json!({"kind": "random", "trials": 6}));
     let report = run(&search(&slow(), random.clone()).await.unwrap());
     let (best, baseline) = (report.best.score.unwrap(), report.baseline().unwrap());
     // 600 products: 100 of them at random are 0.17, those of the own group 0.67.
@@ -64,7 +64,7 @@ async fn random_search_finds_a_better_rate_and_the_same_one_again() {
 
 #[tokio::test]
 async fn halving_trains_the_best_for_longer() {
-    let halving = rates(json!({"kind": "halving", "trials": 9, "eta": 3, "shortest": 1}));
+    let halving = rates(&json!({"kind": "halving", "trials": 9, "eta": 3, "shortest": 1}));
     let report = run(&search(&slow(), halving).await.unwrap());
     let rung = |rung: u64| report.trials.iter().filter(move |trial| trial.rung == rung);
     let budgets: Vec<(usize, usize)> =
@@ -85,7 +85,7 @@ async fn halving_trains_the_best_for_longer() {
 #[tokio::test]
 async fn a_trial_is_judged_by_the_validation_rows() {
     let base = TrainConfig { learning_rate: 0.01, repeat: None, epochs: 4, ..slow() };
-    let config = rates(json!({"kind": "random", "trials": 2}));
+    let config = rates(&json!({"kind": "random", "trials": 2}));
     let report = run(&search(&base, config).await.unwrap());
     let (data, vocabulary) = loaded(&groups(40, 600, 40), &base).await;
     let stopping = Some(recs_train::EarlyStopping { patience: 9 });
@@ -128,7 +128,8 @@ async fn folds_are_weeks_before_the_test_and_each_other() {
 async fn test_rows_are_never_looked_at() {
     let base = TrainConfig { learning_rate: 0.01, epochs: 3, ..slow() };
     let (schema, rows) = (Schema::retail(), groups(40, 600, 40));
-    let config: SearchConfig = serde_json::from_value(rates(json!({"kind": "random", "trials": 2}))).unwrap();
+    let config: SearchConfig =
+        serde_json::from_value(rates(&json!({"kind": "random", "trials": 2}))).unwrap();
     let (data, vocabulary) = loaded(&rows, &base).await;
     let split = Split::new(&data, SplitKind::Time).unwrap();
     let mut other = TrainData::clone(&data);
@@ -179,7 +180,7 @@ impl Observer for Impatient<'_> {
 #[tokio::test]
 async fn a_cancelled_search_goes_on_from_its_file() {
     let base = TrainConfig { epochs: 3, ..slow() };
-    let config = rates(json!({"kind": "halving", "trials": 4, "eta": 2, "shortest": 1}));
+    let config = rates(&json!({"kind": "halving", "trials": 4, "eta": 2, "shortest": 1}));
     let undisturbed = run(&search(&base, config.clone()).await.unwrap());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("search.jsonl");
@@ -222,7 +223,7 @@ async fn a_search_that_cannot_work_is_refused_before_its_first_trial() {
         ("search.space", json!({"space": {}})),
         ("search.folds", json!({"space": {"l1": {"kind": "uniform", "low": 0, "high": 1}}, "folds": 9})),
         ("search.space.\"l2\"", json!({"space": {"l2": {"kind": "uniform", "low": 0, "high": 1}}})),
-        ("search.algorithm.trials", rates(json!({"kind": "halving", "trials": 2, "shortest": 1}))),
+        ("search.algorithm.trials", rates(&json!({"kind": "halving", "trials": 2, "shortest": 1}))),
     ];
     for (field, config) in cases {
         let message = search(&slow(), config).await.unwrap_err().to_string();
