@@ -74,9 +74,9 @@ impl Distribution {
                 short(log.exp(), *low, *high).into()
             }
             Self::Int { low, high } => {
-                let numbers = i128::from(*high) - i128::from(*low) + 1;
-                let drawn = i128::from(*low) + i128::from(random.next_u64()) * numbers / (1 << 64);
-                i64::try_from(drawn).unwrap_or(*high).into()
+                let numbers = u128::from(high.abs_diff(*low)) + 1;
+                let above = u64::try_from((u128::from(random.next_u64()) * numbers) >> 64).unwrap_or(0);
+                low.saturating_add_unsigned(above).into()
             }
             Self::Choice { values } => {
                 let at = (u128::from(random.next_u64()) * values.len() as u128) >> 64;
