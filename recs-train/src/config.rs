@@ -200,8 +200,17 @@ impl TrainConfig {
         let fault = |e: serde_json::Error| Error::config("train", e.to_string());
         let preset = overrides.get("preset").cloned().unwrap_or(Value::String("recommended".into()));
         let preset: Preset = serde_json::from_value(preset).map_err(fault)?;
-        let mut merged = serde_json::to_value(Self::preset(preset)).map_err(fault)?;
-        merge(&mut merged, &Value::Object(overrides.clone()));
+        Self::preset(preset).with_overrides(overrides)
+    }
+
+    /// These settings with single ones changed; tables merge key by key.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::from_overrides`].
+    pub fn with_overrides(&self, overrides: &Map<String, Value>) -> Result<Self> {
+        let fault = |e: serde_json::Error| Error::config("train", e.to_string());
+        let mut merged = serde_json::to_value(self).map_err(fault)?;
+        merge_settings(&mut merged, &Value::Object(overrides.clone()));
         let config: Self = serde_json::from_value(merged).map_err(fault)?;
         config.validate()?;
         Ok(config)
@@ -273,14 +282,15 @@ impl TrainConfig {
     }
 }
 
-fn merge(into: &mut Value, from: &Value) {
+/// Puts settings over others: tables key by key, those of another `kind` as a whole.
+pub(crate) fn merge_settings(into: &mut Value, from: &Value) {
     // Settings of another kind have other keys.
     let kind = |value: &Value| value.get("kind").cloned();
     let is_other_kind = kind(from).is_some() && kind(from) != kind(into);
     match (into, from) {
         (Value::Object(into), Value::Object(from)) if !is_other_kind => {
             for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+                merge_settings(into.entry(key.clone()).or_insert(Value::Null), value);
             }
         }
         (into, from) => *into = from.clone(),

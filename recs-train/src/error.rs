@@ -87,6 +87,14 @@ pub enum Error {
         /// What differs, with both values.
         differences: Vec<String>,
     },
+    /// The file of a search's finished trials cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A thread pool could not be made.
     #[error("cannot start {threads} threads: {source}")]
     Threads {

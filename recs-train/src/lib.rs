@@ -29,6 +29,7 @@
 //! | [`backend`] | the arithmetic of a step |
 //! | [`loss`], [`optim`], [`schedule`] | one algorithm a file |
 //! | [`trainer`] | epochs, evaluation, artifact |
+//! | [`search`] | settings, by random search or successive halving |
 //! | [`checkpoint`] | long runs that are killed, and go on |
 //! | [`tracking`] | observers that keep metrics: JSON lines, MLflow |
 //!
@@ -46,6 +47,7 @@ pub mod error;
 pub mod loss;
 pub mod optim;
 pub mod schedule;
+pub mod search;
 pub mod tracking;
 pub mod trainer;
 

@@ -12,6 +12,7 @@ mod it {
     #[cfg(feature = "mlflow")]
     mod mlflow;
     mod reference;
+    mod search;
     mod shards;
     mod trainer;
     mod warm_start;

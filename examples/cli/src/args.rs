@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Dataset(DatasetArgs),
     /// Shards -> vocabularies.json.
     Vocab(DatasetChoice),
+    /// Try settings of training on rows before the test -> the best ones, for `recs train --settings`.
+    Search(SearchArgs),
     /// Shards and vocabularies -> a published model version.
     Train(TrainArgs),
     /// A model version with another list of products, without training.
@@ -91,6 +93,9 @@ pub(crate) struct TrainArgs {
     /// Name of the new model version; the time of the run unless given.
     #[arg(long, value_name = "NAME")]
     pub(crate) version: Option<String>,
+    /// TOML file whose `[train]` takes the place of that of recs.toml, as `recs search` writes one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
     /// Defaults to start from: recommended or reference.
     #[arg(long, value_parser = preset)]
     pub(crate) preset: Option<Preset>,
@@ -115,9 +120,35 @@ pub(crate) struct TrainArgs {
     /// Start from the weights of this model version, or of the `latest`: what it knows keeps its rows.
     #[arg(long, value_name = "VERSION")]
     pub(crate) warm_start: Option<String>,
+    /// Keep a run of it in the MLflow server of `[mlflow]`.
+    #[arg(long)]
+    pub(crate) mlflow: bool,
     /// Checkpoints of a long run.
     #[command(flatten)]
     pub(crate) checkpoints: CheckpointArgs,
+}
+
+/// What a search reads and keeps; what it searches over stands in recs.toml under `[search]`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SearchArgs {
+    /// Which dataset.
+    #[command(flatten)]
+    pub(crate) dataset: DatasetChoice,
+    /// Where the best settings go.
+    #[arg(long, value_name = "FILE", default_value = "best.toml")]
+    pub(crate) output: PathBuf,
+    /// File of finished trials; a search that was killed does not run those again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+    /// Folder for a file of JSON lines for each trial.
+    #[arg(long, value_name = "DIR", conflicts_with = "mlflow")]
+    pub(crate) trials: Option<PathBuf>,
+    /// Keep a run of it in the MLflow server of `[mlflow]`, and below it one for each trial.
+    #[arg(long)]
+    pub(crate) mlflow: bool,
+    /// Folder for encoded rows, which are mapped instead of held in memory: for data larger than that.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
 }
 
 /// Where a run that is killed goes on from.

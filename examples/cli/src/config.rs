@@ -11,6 +11,8 @@ use recs_etl::extract::{ExtractConfig, OutputColumns};
 use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
+use recs_train::search::SearchConfig;
+use recs_train::tracking::mlflow::MlflowConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +57,12 @@ pub(crate) struct Config {
     #[serde(default)]
     #[schemars(schema_with = "crate::schema::train_overrides")]
     pub(crate) train: serde_json::Map<String, serde_json::Value>,
+    /// What `recs search` searches over, starting from `[train]`.
+    #[serde(default)]
+    pub(crate) search: Option<SearchConfig>,
+    /// The MLflow server of `--mlflow`; the tenant's id begins the names of experiment and registered model.
+    #[serde(default)]
+    pub(crate) mlflow: Option<MlflowConfig>,
     /// The server.
     #[serde(default)]
     pub(crate) serve: ServeSettings,
@@ -182,8 +190,12 @@ impl Config {
         } else {
             self.path(Path::new(&self.store)).to_string_lossy().into_owned()
         };
-        let options = env_options().chain(self.store_options.clone());
-        Ok(Store::open(&url, options)?.tenant(&self.tenant)?)
+        Ok(Store::open(&url, self.options())?.tenant(&self.tenant)?)
+    }
+
+    /// Options of the store: those of the environment, overridden by those of the file.
+    pub(crate) fn options(&self) -> impl Iterator<Item = (String, String)> {
+        env_options().chain(self.store_options.clone())
     }
 
     /// A path of the configuration, relative to its file.

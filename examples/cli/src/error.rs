@@ -57,6 +57,9 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
+    /// The tracking client cannot be made.
+    #[error("cannot make an HTTP client: {0}")]
+    Http(reqwest::Error),
     /// The asynchronous runtime cannot start.
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),

@@ -57,6 +57,11 @@ impl Observer for Terminal {
             Event::Metric { name, step, value } if name == "validation_recall_at_100" => {
                 self.print(&format!("epoch {step}: validation Recall@100 {value:.4}"));
             }
+            Event::Trial { number, rung, score, seconds, error, .. } => {
+                let score =
+                    score.map(|score| format!("{score:.4}")).or_else(|| error.clone()).unwrap_or_default();
+                self.print(&format!("trial {number}, rung {rung}: {score} ({seconds:.1} s)"));
+            }
             Event::Warning { stage, message } => self.print(&format!("warning: {stage}: {message}")),
             _ => {}
         }

@@ -30,6 +30,7 @@ pub(crate) fn train_overrides(_: &mut SchemaGenerator) -> Schema {
 mod tests {
     use super::*;
     use crate::config::TEMPLATE;
+    use recs_train::tracking::mlflow::MlflowConfig;
     use serde_json::json;
 
     /// What a schema says of a key, references followed; None where it does not know the key.
@@ -58,6 +59,9 @@ mod tests {
     fn every_setting_is_in_the_schema_and_no_other() {
         let schema = config_schema();
         let mut config: Config = toml::from_str(TEMPLATE).unwrap();
+        let search = json!({"space": {"l1": {"kind": "uniform", "low": 0.0, "high": 1.0}}});
+        config.search = Some(serde_json::from_value(search).unwrap());
+        config.mlflow = Some(MlflowConfig::new("http://127.0.0.1:5000"));
         for preset in ["recommended", "reference"] {
             let overrides = json!({"preset": preset});
             let train = TrainConfig::from_overrides(overrides.as_object().unwrap()).unwrap();

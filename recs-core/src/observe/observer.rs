@@ -39,6 +39,21 @@ pub enum Event {
         /// Value.
         value: f64,
     },
+    /// A trial of a search ended.
+    Trial {
+        /// Number, from 0.
+        number: u64,
+        /// How often it was promoted, from 0.
+        rung: u64,
+        /// Its settings, by their paths, as one JSON object.
+        settings: String,
+        /// How good it is, more being better; None when it failed.
+        score: Option<f64>,
+        /// Wall time.
+        seconds: f64,
+        /// Why it failed.
+        error: Option<String>,
+    },
     /// Something the user should know, which did not stop the job.
     Warning {
         /// Stage.

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `columns.rs` | [`TrainData`]: encoded rows and the catalogue |
-//! | `split.rs` | [`Split`]: training, validation and test rows |
+//! | `split.rs` | [`Split`]: training, validation and test rows; [`Fold`]: of a search, without test rows |
 //! | `column.rs` | [`Column`]: numbers in memory or in a mapped file |
 //! | `part.rs` | what one shard gives, and how parts are merged |
 //! | `cache.rs` | encoded rows in files, for data that memory has no room for; their format |
@@ -27,4 +27,4 @@ pub use customers::HoldOut;
 pub use order::EpochOrder;
 pub use purchases::Purchases;
 pub(crate) use purchases::{DAY_SECONDS, counted, day};
-pub use split::{Split, SplitKind};
+pub use split::{Fold, Split, SplitKind};

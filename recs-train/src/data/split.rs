@@ -38,6 +38,52 @@ pub struct Split {
     pub test: Vec<u32>,
 }
 
+/// Rows to train on and rows to judge by, all of them before the test: what chooses by folds cannot look at the test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// To train on.
+    pub train: Vec<u32>,
+    /// To judge by.
+    pub validation: Vec<u32>,
+}
+
+impl Fold {
+    /// The latest `n` folds before the test, the latest one first: its rows are the training and validation rows of
+    /// [`Split::new`]. Of the time split fold k judges the 7 days that end 7 (k + 1) days before the last purchase, and trains
+    /// on everything before them. A random split has one fold: its validation rows are a sample of all days.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no fold, and for several of a random split; [`Error::Data`] for one without rows to train on or
+    /// to judge by.
+    pub fn latest(data: &TrainData, kind: SplitKind, n: usize) -> Result<Vec<Self>> {
+        if n == 0 || (n > 1 && kind == SplitKind::Random) {
+            let reason = format!("is {n}, allowed are 1 or more, and 1 with split = \"random\"");
+            return Err(Error::config("search.folds", reason));
+        }
+        let Split { train, validation, .. } = Split::new(data, kind)?;
+        let mut folds = vec![Self { train, validation }];
+        let last = data.timestamp.iter().copied().max().unwrap_or(0);
+        for days in (3..).map(|weeks| 7 * weeks).take(n - 1) {
+            folds.iter().try_for_each(Self::check)?;
+            let after = last.saturating_sub(days * DAY_SECONDS);
+            let earlier = &folds[folds.len() - 1].train;
+            let (validation, train) = earlier.iter().partition(|&&row| data.timestamp[row as usize] > after);
+            folds.push(Self { train, validation });
+        }
+        folds.iter().try_for_each(Self::check)?;
+        Ok(folds)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.train.is_empty() && !self.validation.is_empty() {
+            return Ok(());
+        }
+        let reason = "is empty: each fold judges 7 days of purchases and trains on earlier ones; lower search.folds or widen the \
+                      extraction";
+        Err(Error::Data { what: "fold of the search", reason: reason.into() })
+    }
+}
+
 impl Split {
     /// Splits the rows; rows of unknown products are left out of training and validation, and stay in the test.
     ///

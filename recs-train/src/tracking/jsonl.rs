@@ -1,12 +1,13 @@
 //! Metrics and warnings as JSON lines.
 
 use recs_core::observe::{Event, Observer};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-/// Writes one JSON object a metric, warning and finished stage: `{"metric": "loss", "step": 1, "value": 7.6}`,
-/// `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`. A sink that fails is ignored: tracking never stops a run.
+/// Writes one JSON object a metric, warning, finished stage and trial: `{"metric": "loss", "step": 1, "value": 7.6}`,
+/// `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`, `{"trial": 3, "rung": 0, "settings": {…}, "score": 0.31, …}`.
+/// A sink that fails is ignored: tracking never stops a run.
 #[derive(Debug)]
 pub struct JsonLines<W>(Mutex<W>);
 
@@ -28,9 +29,18 @@ impl<W: Write + Send> Observer for JsonLines<W> {
             Event::Metric { name, step, value } => json!({"metric": name, "step": step, "value": value}),
             Event::Warning { stage, message } => json!({"warning": message, "stage": stage}),
             Event::Finished { stage, seconds } => json!({"stage": stage, "seconds": seconds}),
+            Event::Trial { number, rung, settings, score, seconds, error } => json!({
+                "trial": number, "rung": rung, "settings": parsed(settings), "score": score, "seconds": seconds,
+                "error": error,
+            }),
             _ => return,
         };
         let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = writeln!(sink, "{line}").and_then(|()| sink.flush());
     }
+}
+
+/// Settings as an object; as text when they are none.
+fn parsed(settings: &str) -> Value {
+    serde_json::from_str(settings).unwrap_or_else(|_| settings.into())
 }

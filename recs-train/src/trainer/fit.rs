@@ -25,11 +25,11 @@ const COLLAPSED: f64 = 0.05;
 /// Trains one model.
 #[derive(Debug)]
 pub struct Trainer {
-    data: Arc<TrainData>,
+    pub(super) data: Arc<TrainData>,
     model: ModelConfig,
     vocabulary: Arc<Vocabulary>,
-    config: TrainConfig,
-    pool: Arc<ThreadPool>,
+    pub(super) config: TrainConfig,
+    pub(super) pool: Arc<ThreadPool>,
     checkpoints: Option<CheckpointConfig>,
     warm_start: Option<WarmStart>,
 }
@@ -137,16 +137,7 @@ impl Trainer {
     pub fn fit(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Fitted> {
         let started = Instant::now();
         let split = Split::new(&self.data, self.config.split)?;
-        let job = Job {
-            data: &self.data,
-            model: &self.model,
-            vocabulary: &self.vocabulary,
-            config: &self.config,
-            warm_start: self.warm_start.as_ref(),
-            pool: &self.pool,
-            observer,
-            cancel,
-        };
+        let job = self.job(observer, cancel);
         let chooses = (self.config.early_stopping.is_some() || self.config.repeat.is_some())
             && !split.validation.is_empty();
         let warm_start =
@@ -187,13 +178,22 @@ impl Trainer {
         })
     }
 
+    pub(super) fn job<'a>(&'a self, observer: &'a dyn Observer, cancel: &'a CancelToken) -> Job<'a> {
+        let Self { data, model, vocabulary, config, pool, warm_start, .. } = self;
+        let warm_start = warm_start.as_ref();
+        Job { data, model, vocabulary, config, warm_start, pool, observer, cancel }
+    }
+
+    /// What must be equal for equal bits.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let Self { config, model, vocabulary, data, pool, .. } = self;
+        let fingerprint = Fingerprint::new(config, model, vocabulary, data, pool.current_num_threads())?;
+        Ok(fingerprint.started_from(self.warm_start.as_ref().map(WarmStart::digest)))
+    }
+
     fn keeper<'a>(&'a self, observer: &'a dyn Observer) -> Result<Option<Keeper<'a>>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
-        let threads = self.pool.current_num_threads();
-        let Self { config, model, vocabulary, data, .. } = self;
-        let fingerprint = Fingerprint::new(config, model, vocabulary, data, threads)?;
-        let fingerprint = fingerprint.started_from(self.warm_start.as_ref().map(WarmStart::digest));
-        Keeper::new(checkpoints, model, fingerprint, observer).map(Some)
+        Keeper::new(checkpoints, &self.model, self.fingerprint()?, observer).map(Some)
     }
 
     /// The run that chooses and the refit, or the only run.
@@ -298,7 +298,7 @@ pub(super) fn judge(
 }
 
 /// At most `n` rows, evenly spread; all for 0.
-fn spread(rows: &[u32], n: usize) -> Vec<u32> {
+pub(super) fn spread(rows: &[u32], n: usize) -> Vec<u32> {
     if n == 0 || n >= rows.len() {
         return rows.to_vec();
     }

@@ -5,6 +5,7 @@
 //! | `init.rs` | starting weights from a seed |
 //! | `warm_start.rs` | [`WarmStarted`]: starting weights from an earlier version |
 //! | `fit.rs` | [`Trainer`]: choose on validation, refit, evaluate once |
+//! | `score.rs` | how good settings are before the test, for a search |
 //! | `run.rs` | epochs over a set of rows: early stopping, best weights |
 //! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
 //! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
@@ -23,6 +24,7 @@ mod keeper;
 mod popularity;
 mod repeat;
 mod run;
+mod score;
 mod trend;
 mod warm_start;
 

@@ -8,7 +8,9 @@ mod init;
 mod recommend;
 mod refresh;
 mod scores;
+mod search;
 mod serve;
+mod tracking;
 mod train;
 mod vocab;
 
@@ -57,6 +59,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Extract(args) => extract::run(&context, &args).await,
         Command::Dataset(args) => dataset::run(&context, &args).await,
         Command::Vocab(choice) => vocab::run(&context, &choice).await,
+        Command::Search(args) => search::run(&context, &args).await,
         Command::Train(args) => train::run(&context, &args).await,
         Command::Refresh(args) => refresh::run(&context, &args).await,
         Command::Evaluate(args) => evaluate::run(&context, &args).await,

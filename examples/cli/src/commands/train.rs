@@ -1,16 +1,27 @@
 //! `recs train`: a dataset -> a published model version.
 
+use super::tracking::{self, Tracked};
 use super::{Context, scores, vocab};
 use crate::args::{ModelChoice, TrainArgs};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::Error as CoreError;
+use recs_core::dataset::Dataset;
+use recs_core::vocab::Vocabulary;
 use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
+    let tracked = Tracked::start(context, args.mlflow)?;
+    let trained = train(context, args, tracked.as_ref()).await;
+    tracking::finish(tracked, trained).await
+}
+
+async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -> Result<Report> {
     let started = Instant::now();
     let config = settings(context, args)?;
     let previous = match args.warm_start.as_deref() {
@@ -19,16 +30,13 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         Some(version) => Some(context.model(&ModelChoice { model: Some(version.into()) }).await?),
     };
     let (name, dataset) = context.dataset(&args.dataset).await?;
-    let vocabulary = match context.vocabulary(&dataset, &context.schema).await {
-        Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, &dataset).await?,
-        found => found?,
-    };
-    let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
-    let options = LoadOptions { parallelism: context.parallelism(), cache: args.cache.clone() };
-    let observer = context.observer.clone();
-    let loading =
-        TrainData::load(&dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
-    let mut trainer = Trainer::new(Arc::new(loading.await?), model, vocabulary, config)?;
+    let (vocabulary, data) = load(context, &dataset, &config, args.cache.clone()).await?;
+    if let Some(tracked) = tracked {
+        tracked.run.log_params(&config)?;
+        tracked.run.log_data(&name, dataset.metadata(), &vocabulary, &context.schema)?;
+    }
+    let model = config.model(&context.schema)?;
+    let mut trainer = Trainer::new(data, model, vocabulary, config)?;
     if let Some(previous) = previous {
         trainer = trainer.warm_start(&previous)?;
     }
@@ -36,7 +44,7 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     if let Some(checkpoints) = &checkpoints {
         trainer = trainer.with_checkpoints(checkpoints.clone())?;
     }
-    let (observer, cancel) = (context.observer.clone(), context.cancel.clone());
+    let (observer, cancel) = (tracking::observer(context, tracked), context.cancel.clone());
     let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));
     let fitted = fitting.await.map_err(|_| Error::Worker { doing: "training" })??;
     let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
@@ -64,8 +72,14 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     report.set("warm_start", json!(fitted.warm_start));
     report.set("examples_per_s", fitted.examples_per_s());
     scores::keys(&mut report, &fitted.test, &fitted.popularity);
+    if let Some(tracked) = tracked {
+        tracked.run.log_fitted(&fitted);
+    }
     let artifact = fitted.into_artifact(&version)?;
-    artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    let manifest = artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    if let Some(tracked) = tracked {
+        tracked.run.log_model(&context.root.model(&version)?, &manifest)?;
+    }
     // Not before: a run that is killed while it publishes goes on, too.
     checkpoints.map_or(Ok(()), |checkpoints| checkpoints.remove())?;
     report.line(format!("published {}", context.root.model(&version)?.url()));
@@ -73,9 +87,46 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     Ok(report)
 }
 
+/// A dataset's vocabulary, which is built where there is none, and its rows as the model of `config` reads them.
+pub(super) async fn load(
+    context: &Context,
+    dataset: &Dataset,
+    config: &TrainConfig,
+    cache: Option<PathBuf>,
+) -> Result<(Arc<Vocabulary>, Arc<TrainData>)> {
+    let vocabulary = match context.vocabulary(dataset, &context.schema).await {
+        Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, dataset).await?,
+        found => found?,
+    };
+    let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
+    let options = LoadOptions { parallelism: context.parallelism(), cache };
+    let observer = context.observer.clone();
+    let loading =
+        TrainData::load(dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
+    Ok((vocabulary, Arc::new(loading.await?)))
+}
+
+/// What `recs search` writes, and recs.toml has beside other things.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SettingsFile {
+    pub(super) train: Map<String, Value>,
+}
+
+impl SettingsFile {
+    fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::File { path: path.into(), source })?;
+        toml::from_str(&text).map_err(|source| Error::ConfigSyntax { path: path.into(), source })
+    }
+}
+
 /// The file's settings, overridden by the command line.
 fn settings(context: &Context, args: &TrainArgs) -> Result<TrainConfig> {
-    let mut settings = context.config.train.clone();
+    let mut settings = match &args.settings {
+        Some(path) => SettingsFile::read(path)?.train,
+        None => context.config.train.clone(),
+    };
     let overrides: [(&str, Option<Value>); 6] = [
         ("preset", args.preset.map(|p| json!(p))),
         ("split", args.split.map(|s| json!(s))),

@@ -35,6 +35,7 @@
 //! |---|---|
 //! | `config.rs`, `secret.rs`, `host.rs` | settings, passwords, what the host lends |
 //! | `run.rs`, `model.rs`, `event_log.rs` | the run as the job sees it; what recs-train tells about data and model |
+//! | `trials.rs` | the trials of a search, as runs below its own |
 //! | `entry.rs`, `names.rs`, `params.rs` | a line of the spool, and what MLflow takes as names and values |
 //! | `worker.rs`, `pace.rs` | the thread, and when it tries again |
 //! | `journal.rs`, `head.rs` | the two files of a run |
@@ -92,6 +93,7 @@ mod report;
 mod run;
 mod secret;
 mod session;
+mod trials;
 mod upload;
 mod worker;
 
@@ -102,3 +104,4 @@ pub use replay::replay;
 pub use report::{Refusal, Report};
 pub use run::MlflowRun;
 pub use secret::Secret;
+pub use trials::MlflowTrials;

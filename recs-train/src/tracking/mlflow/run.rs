@@ -214,6 +214,9 @@ impl Observer for MlflowRun {
                     if is_refit { Cow::Owned(format!("refit/{name}")) } else { Cow::Borrowed(&**name) };
                 self.offer(Entry::metric(&name, *step, *value));
             }
+            Event::Trial { number, rung, score: Some(score), .. } => {
+                self.offer(Entry::metric(&format!("rung_{rung}/score"), *number, *score));
+            }
             Event::Started { stage: "train", .. } => {
                 self.trainings.fetch_add(1, Relaxed);
             }

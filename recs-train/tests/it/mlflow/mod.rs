@@ -5,6 +5,7 @@ mod odd_servers;
 mod real;
 mod rest;
 mod server;
+mod trials;
 
 use recs_train::tracking::mlflow::{MlflowConfig, MlflowHost};
 use std::sync::Arc;

@@ -1,0 +1,136 @@
+//! The file of a search's finished trials, by which one that was killed goes on.
+//!
+//! JSON lines. The first says which searches may use the file:
+//! `{"format": 1, "metric": "recall_at_100", "folds": 3, "max_loss_ratio": null, "run": {…}}`, `run` being what a checkpoint
+//! keeps to know its training: version, threads, settings, model, vocabulary and data. Every other line is a [`Trial`]. A
+//! trial is known by its settings and epochs, whatever its number and rung: a search with more trials, another algorithm or
+//! another space uses what is there. A line is written and synced when its trial ends; the last one, of a process that was
+//! killed while it wrote, is cut off when it is not whole.
+
+use super::config::SearchConfig;
+use super::space::Settings;
+use super::trial::Trial;
+use crate::checkpoint::Fingerprint;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: u32,
+    metric: String,
+    folds: usize,
+    max_loss_ratio: Option<f64>,
+    run: Fingerprint,
+}
+
+/// The open file, ours until this is dropped.
+#[derive(Debug)]
+pub(super) struct Results {
+    path: PathBuf,
+    file: File,
+    trials: Vec<Trial>,
+}
+
+impl Results {
+    /// Opens the file, which is made where it is missing, and reads its trials.
+    ///
+    /// # Errors
+    /// [`Error::Results`] for a file that cannot be used, is of another search, or that another process uses.
+    pub(super) fn open(
+        path: &Path,
+        config: &SearchConfig,
+        max_loss_ratio: Option<f64>,
+        run: Fingerprint,
+    ) -> Result<Self> {
+        let refuse = |reason: String| Error::Results { path: path.into(), reason };
+        let fault = |e: std::io::Error| refuse(format!("{e}; name a file that can be written"));
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fault)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(refuse("another search writes it; wait for that, or name another file".into()));
+            }
+            // A file system without locks.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(fault)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        file.set_len(whole as u64).map_err(fault)?;
+        file.seek(SeekFrom::End(0)).map_err(fault)?;
+        let (metric, folds) = (config.metric.name().to_owned(), config.folds);
+        let head = Head { format: FORMAT, metric, folds, max_loss_ratio, run };
+        let mut results = Self { path: path.into(), file, trials: Vec::new() };
+        let mut lines = text[..whole].lines();
+        match lines.next() {
+            None => results.write(&head)?,
+            Some(line) => results.check(&head, line)?,
+        }
+        for (at, line) in lines.enumerate() {
+            let trial = serde_json::from_str(line);
+            results.trials.push(trial.map_err(|e| refuse(format!("line {}: {e}; delete the line", at + 2)))?);
+        }
+        Ok(results)
+    }
+
+    fn check(&self, ours: &Head, line: &str) -> Result<()> {
+        let refuse = |reason: String| Err(Error::Results { path: self.path.clone(), reason });
+        let saved: Head = match serde_json::from_str(line) {
+            Ok(saved) => saved,
+            Err(e) => return refuse(format!("is no file of a search: {e}; name another")),
+        };
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, ours: String, theirs: String| {
+            if ours != theirs {
+                differences.push(format!("{name} is {ours}, there {theirs}"));
+            }
+        };
+        compare("format", ours.format.to_string(), saved.format.to_string());
+        compare("search.metric", ours.metric.clone(), saved.metric.clone());
+        compare("search.folds", ours.folds.to_string(), saved.folds.to_string());
+        let ratio = |head: &Head| format!("{:?}", head.max_loss_ratio);
+        compare("train.max_loss_ratio", ratio(ours), ratio(&saved));
+        differences.extend(ours.run.differences(&saved.run));
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let differences = differences.join("; ");
+        refuse(format!(
+            "its trials are not comparable with this search's: {differences}; search with the same settings and data, or \
+             name another file"
+        ))
+    }
+
+    /// The trial with these settings and epochs, if it ended before.
+    pub(super) fn find(&self, settings: &Settings, epochs: usize) -> Option<&Trial> {
+        self.trials.iter().find(|trial| trial.epochs == epochs && trial.settings == *settings)
+    }
+
+    /// Adds a trial.
+    ///
+    /// # Errors
+    /// [`Error::Results`] when it cannot be written.
+    pub(super) fn push(&mut self, trial: &Trial) -> Result<()> {
+        self.write(trial)?;
+        self.trials.push(trial.clone());
+        Ok(())
+    }
+
+    fn write(&mut self, value: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(value).map_err(std::io::Error::from);
+        let written = line.and_then(|line| {
+            self.file.write_all(format!("{line}\n").as_bytes())?;
+            self.file.sync_data()
+        });
+        let fault = |e| Error::Results {
+            path: self.path.clone(),
+            reason: format!("{e}; make room, and search again"),
+        };
+        written.map_err(fault)
+    }
+}
