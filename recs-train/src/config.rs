@@ -90,6 +90,9 @@ pub struct TrainConfig {
     pub refit: bool,
     /// Validation rows scored an epoch, evenly spread; 0 = all.
     pub validation_rows: usize,
+    /// Test rows scored, evenly spread; 0 = all. [`Evaluation::rows`](crate::Evaluation::rows) says how many were.
+    #[serde(default)]
+    pub test_rows: usize,
     /// Half width of the uniform distribution that embeddings start from.
     pub embedding_init: f32,
 }
@@ -120,6 +123,7 @@ impl TrainConfig {
             repeat: None,
             refit: false,
             validation_rows: 0,
+            test_rows: 0,
             embedding_init: 0.05,
         }
     }
@@ -154,6 +158,7 @@ impl TrainConfig {
             repeat: Some(RepeatConfig::default()),
             refit: true,
             validation_rows: 10_000,
+            test_rows: 0,
             // The standard deviation of the uniform distribution is 0.01.
             embedding_init: 0.017_32,
         }

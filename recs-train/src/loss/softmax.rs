@@ -364,8 +364,11 @@ mod tests {
                 let q = self.q.slice(s![from..to, ..]);
                 let targets =
                     Targets { offsets: &offsets, columns: &self.own, weights: &ones }.rows(from, to);
-                let gradients =
-                    SoftmaxGradients { queries: part, columns: part_dc.view_mut(), shares: &mut shares[from..to] };
+                let gradients = SoftmaxGradients {
+                    queries: part,
+                    columns: part_dc.view_mut(),
+                    shares: &mut shares[from..to],
+                };
                 loss += softmax.forward_backward(&q, targets, weight, columns, gradients, &kernel::gemm);
                 dc += &part_dc;
             }
@@ -446,8 +449,14 @@ mod tests {
         let (mut dq, mut dc, mut shares) = (Array2::zeros((9, 4)), Array2::zeros((23, 4)), vec![0.0; 9]);
         let (ones, targets) =
             (vec![1.0; 23], Targets { offsets: &offsets, columns: &columns, weights: &weights });
-        let all =
-            Columns { embeddings: c.view(), transposed: c.t(), copies: &ones, bias: &bias, same_product: &[], longest: 2.0 };
+        let all = Columns {
+            embeddings: c.view(),
+            transposed: c.t(),
+            copies: &ones,
+            bias: &bias,
+            same_product: &[],
+            longest: 2.0,
+        };
         let loss = Softmax::new(config).forward_backward(
             &q.view(),
             targets,

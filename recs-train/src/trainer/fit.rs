@@ -51,7 +51,7 @@ pub struct Fitted {
     pub refit_history: Vec<EpochStats>,
     /// Epochs that the final weights were trained for.
     pub epochs: usize,
-    /// On the test rows.
+    /// On the test rows, or [`TrainConfig::test_rows`] of them.
     pub test: Evaluation,
     /// Popularity on the same rows, counted on the same training rows.
     pub popularity: Evaluation,
@@ -110,7 +110,8 @@ impl Trainer {
         let chose_only = chooses && second.is_none();
         let trained_on = if chose_only { &split.train } else { &known };
         let baseline = Instant::now();
-        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &split.test);
+        let scored = spread(&split.test, self.config.test_rows);
+        let popularity = Popularity::fit(&self.data, trained_on).evaluate(&self.data.product, &scored);
         let popularity = Evaluation::new(popularity, None, baseline.elapsed().as_secs_f64());
         let Ran { weights, history: refit_history, best_epochs } = match second {
             Some(second) => second,
@@ -122,7 +123,7 @@ impl Trainer {
         };
         let repeat = self.config.repeat.zip(coefficients).map(term);
         let evaluator = Evaluator::new(&self.data, &self.model, &weights, &purchases, &self.pool)?;
-        let test = judge(&evaluator.with_repeat(repeat.clone()), &split.test, observer, cancel)?;
+        let test = judge(&evaluator.with_repeat(repeat.clone()), &scored, observer, cancel)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),
             vocabulary: Arc::clone(&self.vocabulary),
