@@ -6,28 +6,26 @@
 //! come basket by basket in the order of time, as an extraction writes them: neighbours share customer and timestamp.
 
 mod shards;
+mod shop;
 
-pub use shards::write_shards;
+pub use shards::{publish_metadata, write_shards};
+pub use shop::{DAYS, FIRST_SECOND, Purchase, Shop};
 
 use ndarray::Array2;
+use recs_core::Result;
 use recs_core::dataset::Dataset;
 use recs_core::example::RowWriter;
-use recs_core::schema::{Schema, Value};
+use recs_core::schema::Schema;
 use recs_core::store::Store;
-use recs_core::{Result, hash::fingerprint64};
 
 /// Customers of the log.
 pub const CUSTOMERS: usize = 2_240;
 /// Products of the log.
 pub const PRODUCTS: usize = 9_667;
-/// Cities of the log.
-pub const CITIES: usize = 143;
 /// Seed of everything here.
 pub const SEED: u64 = 2017;
 
-const FIRST_SECOND: i64 = 1_506_988_800;
-const DAYS: i64 = 90;
-const FAVOURITES: usize = 60;
+const GROCERY: Shop = Shop { customers: CUSTOMERS, products: PRODUCTS, cities: 143 };
 const ROWS_A_BASKET: usize = 8;
 
 /// Uniform numbers by SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>).
@@ -58,51 +56,6 @@ impl Random {
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
-
-    /// A product by popularity: density 1 / (rank + 20).
-    fn product(&mut self) -> usize {
-        let (low, high) = (20f64.ln(), (PRODUCTS as f64 + 20.0).ln());
-        let rank = (low + self.unit() * (high - low)).exp() - 20.0;
-        (rank as usize).min(PRODUCTS - 1)
-    }
-}
-
-/// One row.
-#[derive(Debug, Clone)]
-pub struct Purchase {
-    /// Decimal text.
-    pub customer: String,
-    /// One a customer, mostly.
-    pub city: String,
-    /// The customer's total.
-    pub revenue: f32,
-    /// Unix seconds, to the minute.
-    pub timestamp: i64,
-    /// Seven digits.
-    pub product: i64,
-    /// Name of the product.
-    pub name: String,
-    /// One of 25.
-    pub category: String,
-    /// One of 300.
-    pub subcategory: String,
-}
-
-impl Purchase {
-    /// The row in the order of [`Schema::retail`].
-    pub fn values(&self) -> [Value<'_>; 8] {
-        use Value::{Float, Int64, Text};
-        [
-            Text(&self.customer),
-            Text(&self.city),
-            Float(self.revenue),
-            Int64(self.timestamp),
-            Int64(self.product),
-            Text(&self.name),
-            Text(&self.category),
-            Text(&self.subcategory),
-        ]
-    }
 }
 
 /// A log of purchases.
@@ -120,10 +73,9 @@ impl PurchaseLog {
         let mut log = Vec::with_capacity(rows);
         for basket in 0..baskets {
             let minutes = basket as i64 * DAYS * 1440 / baskets as i64;
-            // Some customers come often, many rarely.
-            let customer = (random.unit().powi(2) * CUSTOMERS as f64) as usize;
+            let customer = GROCERY.customer(&mut random);
             for _ in 0..ROWS_A_BASKET.min(rows - log.len()) {
-                log.push(purchase(customer, FIRST_SECOND + minutes * 60, &mut random));
+                log.push(GROCERY.purchase(customer, FIRST_SECOND + minutes * 60, &mut random));
             }
         }
         Self { rows: log }
@@ -148,28 +100,6 @@ impl PurchaseLog {
     /// Those of the store and the codecs.
     pub async fn dataset(&self, shards: usize) -> Result<Dataset> {
         write_shards(Store::memory(), &Schema::retail(), &self.records()?, shards).await
-    }
-}
-
-/// The attributes of customers and products follow from their numbers.
-fn purchase(customer: usize, timestamp: i64, random: &mut Random) -> Purchase {
-    let hash = |what: &str, i: usize| fingerprint64(format!("{what}{i}").as_bytes()) as usize;
-    let product = if random.below(2) == 0 {
-        // The favourites of a customer are popular products too.
-        Random::new(hash("favourite", customer * FAVOURITES + random.below(FAVOURITES)) as u64).product()
-    } else {
-        random.product()
-    };
-    let subcategory = hash("subcategory", product) % 300;
-    Purchase {
-        customer: (customer + 1).to_string(),
-        city: format!("store_{}", hash("city", customer) % CITIES),
-        revenue: (50 + hash("revenue", customer) % 500_000) as f32 / 100.0,
-        timestamp,
-        product: 1_000_000 + 7 * product as i64,
-        name: format!("PRODUCT {} OF SUBCATEGORY {subcategory}", hash("name", product) % 5_000),
-        category: format!("CATEGORY {}", subcategory % 25),
-        subcategory: format!("SUBCATEGORY {subcategory}"),
     }
 }
 

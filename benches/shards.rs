@@ -28,11 +28,19 @@ pub async fn write_shards(
         let digest = store.put(&name, file.finish()?.into()).await?;
         infos.push(ShardInfo { file: name, rows: run.end - run.start, digest });
     }
+    publish_metadata(store, schema, infos).await
+}
+
+/// Writes `metadata.json` of shards that are there already.
+///
+/// # Errors
+/// Those of the store and the codecs.
+pub async fn publish_metadata(store: Store, schema: &Schema, shards: Vec<ShardInfo>) -> Result<Dataset> {
     let metadata = DatasetMetadata {
         format_version: DATASET_FORMAT_VERSION,
-        total_examples: records.len() as u64,
-        data_pattern: format!("raw_data/data-*-of-{shards:05}.tfrecord.gz"),
-        shards: infos,
+        total_examples: shards.iter().map(|shard| shard.rows).sum(),
+        data_pattern: format!("raw_data/data-*-of-{:05}.tfrecord.gz", shards.len()),
+        shards,
         features: DatasetMetadata::features_of(schema),
         schema_digest: schema.record_digest(),
         period: None,

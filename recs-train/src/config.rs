@@ -96,6 +96,9 @@ pub struct TrainConfig {
     pub evaluation: EvaluateOptions,
     /// Validation rows scored an epoch, evenly spread; 0 = all.
     pub validation_rows: usize,
+    /// Test rows scored, evenly spread; 0 = all. [`Evaluation::rows`](crate::Evaluation::rows) says how many were.
+    #[serde(default)]
+    pub test_rows: usize,
     /// Half width of the uniform distribution that embeddings start from.
     pub embedding_init: f32,
     /// A step whose loss is above this multiple of the first step's ends the run as diverged; None: only one whose loss is
@@ -132,6 +135,7 @@ impl TrainConfig {
             refit: false,
             evaluation: EvaluateOptions::default(),
             validation_rows: 0,
+            test_rows: 0,
             embedding_init: 0.05,
             max_loss_ratio: None,
         }
@@ -170,6 +174,7 @@ impl TrainConfig {
             refit: true,
             evaluation: EvaluateOptions::default(),
             validation_rows: 10_000,
+            test_rows: 0,
             // The standard deviation of the uniform distribution is 0.01.
             embedding_init: 0.017_32,
             max_loss_ratio: None,

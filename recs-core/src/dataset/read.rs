@@ -64,6 +64,37 @@ impl Dataset {
         S: Fn(&ShardInfo) -> T,
         E: Fn(&mut T, &[Value<'_>]) -> Result<()> + Send + Sync + 'static,
     {
+        let mut results = Vec::new();
+        let keep = |result| {
+            results.push(result);
+            Ok(())
+        };
+        self.merge_rows(schema, parallelism, cancel, start, each, keep).await?;
+        Ok(results)
+    }
+
+    /// As [`Dataset::fold_rows`], but hands each shard's result to `merge` as soon as those of all shards before it
+    /// were: for results that are large and become one.
+    ///
+    /// Memory: the results of `parallelism` shards and the one that is merged, however many shards there are.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::fold_rows`] and of `merge`.
+    pub async fn merge_rows<T, S, E, M>(
+        &self,
+        schema: &Schema,
+        parallelism: usize,
+        cancel: &CancelToken,
+        start: S,
+        each: E,
+        mut merge: M,
+    ) -> Result<()>
+    where
+        T: Send + 'static,
+        S: Fn(&ShardInfo) -> T,
+        E: Fn(&mut T, &[Value<'_>]) -> Result<()> + Send + Sync + 'static,
+        M: FnMut(T) -> Result<()>,
+    {
         self.metadata.check_schema(schema, &self.store.show(METADATA_FILE))?;
         let each = Arc::new(each);
         let jobs = self.metadata.shards.iter().map(|shard| {
@@ -77,7 +108,11 @@ impl Dataset {
                 self.store.get_with(&path, job).await
             }
         });
-        futures::stream::iter(jobs).buffered(parallelism.max(1)).try_collect().await
+        let mut results = futures::stream::iter(jobs).buffered(parallelism.max(1));
+        while let Some(result) = results.try_next().await? {
+            merge(result)?;
+        }
+        Ok(())
     }
 }
 

@@ -197,7 +197,8 @@ fn number(value: &Value<'_>, column: &str, row: u64) -> Result<f64> {
 }
 
 impl Vocabulary {
-    /// Builds the vocabulary of a dataset, `parallelism` shards at a time.
+    /// Builds the vocabulary of a dataset, `parallelism` shards at a time. Memory: that of [`VocabularyBuilder`] for the
+    /// whole, and for each of the shards in flight.
     ///
     /// # Errors
     /// Those of reading the dataset and of [`VocabularyBuilder`].
@@ -213,14 +214,14 @@ impl Vocabulary {
         let empty = VocabularyBuilder::new(schema, config)?;
         let (started, total) = (Instant::now(), dataset.metadata().total_examples);
         observer.on_event(&Event::Started { stage: STAGE, total: Some(total), unit: "rows" });
-        let parts = dataset
-            .fold_rows(schema, parallelism, cancel, |_| empty.clone(), |builder, row| builder.push(row))
-            .await?;
-        let mut merged = empty;
-        for part in parts {
+        let (start, mut merged) = (empty.clone(), empty);
+        let merge = |part| {
             merged.merge(part)?;
             observer.on_event(&Event::Progress { stage: STAGE, done: merged.rows });
-        }
+            Ok(())
+        };
+        let push = |builder: &mut VocabularyBuilder, row: &[Value<'_>]| builder.push(row);
+        dataset.merge_rows(schema, parallelism, cancel, |_| start.clone(), push, merge).await?;
         let vocabulary = merged.finish()?;
         observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
         Ok(vocabulary)

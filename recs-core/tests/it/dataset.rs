@@ -9,6 +9,7 @@ use recs_core::store::Store;
 use recs_core::tfrecord::{RecordWriter, ShardPlan, shard_name};
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 async fn write(store: &Store, rows: u64, shards: usize) -> DatasetMetadata {
     let (schema, plan) = (Schema::retail(), ShardPlan::new(rows, shards).unwrap());
@@ -70,6 +71,54 @@ async fn rows_come_in_file_order_whatever_the_parallelism() {
     write(&store, 100, 7).await;
     let read: Vec<f32> = revenues(&store).await.unwrap().concat();
     assert_eq!(read, (0..100).map(|i| i as f32).collect::<Vec<_>>());
+}
+
+/// A shard's result that counts how many of its kind are alive.
+struct Counted {
+    file: String,
+    rows: u64,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn new(file: &str, alive: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, Ordering::SeqCst);
+        Self { file: file.into(), rows: 0, alive: Arc::clone(alive) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn results_are_merged_in_shard_order_and_no_more_are_held_than_shards_are_in_flight() {
+    let store = Store::memory();
+    let metadata = write(&store, 90, 20).await;
+    let dataset = Dataset::open(store).await.unwrap();
+    let (schema, cancel, alive) = (Schema::retail(), CancelToken::new(), Arc::new(AtomicUsize::new(0)));
+    let count = |counted: &mut Counted, _: &[Value<'_>]| {
+        counted.rows += 1;
+        Ok(())
+    };
+    for parallelism in [1, 3] {
+        let mut merged = Vec::new();
+        let merge = |counted: Counted| {
+            assert!(alive.load(Ordering::SeqCst) <= parallelism);
+            merged.push((counted.file.clone(), counted.rows));
+            Ok(())
+        };
+        let start = |shard: &ShardInfo| Counted::new(&shard.file, &alive);
+        dataset.merge_rows(&schema, parallelism, &cancel, start, count, merge).await.unwrap();
+        let expected: Vec<_> = metadata.shards.iter().map(|s| (s.file.clone(), s.rows)).collect();
+        assert_eq!(merged, expected);
+    }
+    let refuse = |counted: Counted| Err(Error::corrupt(counted.file.clone(), "refused"));
+    let start = |shard: &ShardInfo| Counted::new(&shard.file, &alive);
+    let error = dataset.merge_rows(&schema, 3, &cancel, start, count, refuse).await.unwrap_err();
+    assert!(error.to_string().contains(&metadata.shards[0].file), "{error}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@
 
 use super::column::{Column, EncodedRows, Mapped};
 use super::columns::{Catalogue, NO_PRODUCT, TrainData};
-use super::part::{Merged, Part, RowColumns};
+use super::part::{Merged, RowColumns};
 use bytemuck::Pod;
 use memmap2::Mmap;
 use recs_core::artifact::{Digest, DigestReader};
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -192,17 +193,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts what the parts know together, finishes the files and gives the folder its name.
-    pub(super) fn finish(self, parts: Vec<(Part, usize)>) -> Result<()> {
-        let (mut merged, mut shards) = (Merged::default(), Vec::new());
-        for (part, first) in &parts {
-            shards.push((*first, merged.add(&part.candidates, &part.latest)));
-        }
-        drop(parts);
+    /// Replaces the candidates of a shard's rows, which were written as the shard counts them, by their places among all.
+    pub(super) fn place_candidates(&self, rows: Range<usize>, places: &[u32]) -> Result<()> {
+        self.replace(CANDIDATE, rows, |local| places[local as usize])
+    }
+
+    /// Finishes the files with what all shards know together, and gives the folder its name.
+    pub(super) fn finish(self, merged: Merged) -> Result<()> {
         let (catalogue, places) = Catalogue::of(&merged.latest);
-        let shard_of = |row: usize| shards.partition_point(|(first, _)| *first <= row) - 1;
-        self.replace(CANDIDATE, |row, local| shards[shard_of(row)].1[local as usize])?;
-        self.replace(PRODUCT, |_, id| places.get(&id).copied().unwrap_or(NO_PRODUCT))?;
+        self.replace(PRODUCT, 0..self.rows, |id| places.get(&id).copied().unwrap_or(NO_PRODUCT))?;
         let candidates = merged.candidates();
         for (name, bytes) in [
             ("candidate_ids.u32", bytemuck::cast_slice(&candidates.ids)),
@@ -219,16 +218,16 @@ impl Writer {
         self.publish(candidates.rows)
     }
 
-    /// Replaces each number of a row column by what `new(row, old)` gives.
-    fn replace(&self, file: usize, new: impl Fn(usize, u32) -> u32) -> Result<()> {
+    /// Replaces the numbers of some rows in a row column by what `new(old)` gives.
+    fn replace(&self, file: usize, rows: Range<usize>, new: impl Fn(u32) -> u32) -> Result<()> {
         let path = self.folder.path().join(ROW_FILES[file]);
         let mut file = self.files[file].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut numbers = vec![0u32; FLUSH_ROWS];
-        for first in (0..self.rows).step_by(FLUSH_ROWS) {
-            let part = &mut numbers[..FLUSH_ROWS.min(self.rows - first)];
+        let mut numbers = vec![0u32; FLUSH_ROWS.min(rows.len())];
+        for first in rows.clone().step_by(FLUSH_ROWS) {
+            let part = &mut numbers[..FLUSH_ROWS.min(rows.end - first)];
             let at = SeekFrom::Start(4 * first as u64);
             file.seek(at).and_then(|_| file.read_exact(bytemuck::cast_slice_mut(part))).map_err(io(&path))?;
-            part.iter_mut().enumerate().for_each(|(i, number)| *number = new(first + i, *number));
+            part.iter_mut().for_each(|number| *number = new(*number));
             file.seek(at).and_then(|_| file.write_all(bytemuck::cast_slice(part))).map_err(io(&path))?;
         }
         Ok(())

@@ -51,7 +51,7 @@ pub struct LoadOptions {
     /// memory need not have room for them, and the next run starts at once.
     ///
     /// Disk: 4 bytes for each table and number of the query tower, and 24 bytes, a row. Memory while writing: 65,536 rows
-    /// for each shard in flight, and the distinct candidates of every shard.
+    /// and the distinct candidates of each shard in flight, and the distinct candidates of all.
     pub cache: Option<PathBuf>,
 }
 
@@ -161,13 +161,14 @@ impl TrainData {
         cancel: &CancelToken,
     ) -> Result<Self> {
         let push = pusher(schema, vocabulary)?;
-        let parts = dataset.fold_rows(schema, options.parallelism, cancel, |_| Part::default(), push).await?;
         let (mut merged, mut rows) = (Merged::default(), RowColumns::default());
-        for mut part in parts {
+        let merge = |mut part: Part| {
             let places = merged.add(&part.candidates, &part.latest);
             part.rows.candidate.iter_mut().for_each(|c| *c = places[*c as usize]);
             rows.append(part.rows);
-        }
+            Ok(())
+        };
+        dataset.merge_rows(schema, options.parallelism, cancel, |_| Part::default(), push, merge).await?;
         let (catalogue, places) = Catalogue::of(&merged.latest);
         rows.product.iter_mut().for_each(|p| *p = places.get(p).copied().unwrap_or(NO_PRODUCT));
         Ok(Self {
@@ -213,14 +214,16 @@ impl TrainData {
             }
             Ok(())
         };
-        let parts = dataset.fold_rows(schema, options.parallelism, cancel, start, each).await?;
-        let mut known = Vec::new();
-        for (mut part, first, written) in parts {
+        let mut merged = Merged::default();
+        let merge = |(mut part, first, written): (Part, usize, usize)| {
+            let rows = first..first + written + part.rows.rows();
             writer.write(&mut part.rows, first + written)?;
-            known.push((part, first));
-        }
+            let places = merged.add(&part.candidates, &part.latest);
+            writer.place_candidates(rows, &places)
+        };
+        dataset.merge_rows(schema, options.parallelism, cancel, start, each, merge).await?;
         if let Some(writer) = Arc::into_inner(writer) {
-            writer.finish(known)?;
+            writer.finish(merged)?;
         }
         cache::open(folder)?.ok_or_else(|| recs_core::Error::NotFound { path: folder.display().to_string() })
     }

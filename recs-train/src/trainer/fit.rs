@@ -70,7 +70,7 @@ pub struct Fitted {
     pub refit_history: Vec<EpochStats>,
     /// Epochs that the final weights were trained for.
     pub epochs: usize,
-    /// On the test rows.
+    /// On the test rows, or [`TrainConfig::test_rows`] of them.
     pub test: Evaluation,
     /// Popularity on the same rows, counted on the same training rows.
     pub popularity: Evaluation,
@@ -157,7 +157,8 @@ impl Trainer {
         let evaluator = evaluator.with_repeat(repeat.clone());
         let popularity = Popularity::fit(&self.data, trained_on);
         let inputs = self.inputs(&popularity);
-        let (test, popularity) = judge(&evaluator, &split.test, &inputs, observer, cancel)?;
+        let scored = spread(&split.test, self.config.test_rows);
+        let (test, popularity) = judge(&evaluator, &scored, &inputs, observer, cancel)?;
         keeper.map_or(Ok(()), Keeper::finish)?;
         Ok(Fitted {
             data: Arc::clone(&self.data),

@@ -57,6 +57,15 @@ async fn mapped_rows_equal_those_in_memory_and_are_made_once() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
+/// Shards that are written in several pieces, with other candidates in each.
+#[tokio::test]
+async fn long_shards_are_written_as_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = dataset(&groups(2000, 400, 70), 2).await;
+    let in_memory = load(&rows, None).await.unwrap();
+    assert_equal(&load(&rows, Some(folder.path())).await.unwrap(), &in_memory);
+}
+
 #[tokio::test]
 async fn changed_or_cut_files_are_refused_and_what_killed_writers_left_is_not_read() {
     let folder = tempfile::tempdir().unwrap();

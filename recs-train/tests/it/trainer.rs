@@ -204,6 +204,25 @@ async fn ranks_row_by_row_add_up_to_the_evaluation() {
 }
 
 #[tokio::test]
+async fn test_rows_leave_training_alone_and_say_how_many_were_scored() {
+    let rows = groups(60, 800, 40);
+    let mut config = small(TrainConfig::reference());
+    config.epochs = 1;
+    let whole = fit(&rows, config.clone()).await;
+    config.test_rows = 33;
+    let some = fit(&rows, config).await;
+    assert_eq!((some.test.rows, some.popularity.rows), (33, 33));
+    assert_eq!(some.weights, whole.weights);
+    let test = &some.split.test;
+    assert_eq!(*test, whole.split.test);
+    let spread: Vec<u32> = (0..33).map(|i| test[i * test.len() / 33]).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let judged = whole.evaluator(&pool).unwrap().evaluate(&spread, &CancelToken::new()).unwrap();
+    assert_eq!((judged.mrr, judged.recall_at_100), (some.test.mrr, some.test.recall_at_100));
+    assert!(some.popularity.mrr != whole.popularity.mrr);
+}
+
+#[tokio::test]
 async fn data_of_another_schema_is_refused() {
     let dataset = dataset(&groups(20, 40, 25), 3).await;
     let (schema, config, cancel) = (Schema::retail(), TrainConfig::recommended(), CancelToken::new());
