@@ -5,7 +5,8 @@ use crate::args::{ModelChoice, TrainArgs};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::Error as CoreError;
-use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_core::artifact::ModelArtifact;
+use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +14,7 @@ use std::time::Instant;
 pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     let started = Instant::now();
     let config = settings(context, args)?;
-    let previous = match args.warm_start.as_deref() {
-        None => None,
-        Some("latest") => Some(context.model(&ModelChoice { model: None }).await?),
-        Some(version) => Some(context.model(&ModelChoice { model: Some(version.into()) }).await?),
-    };
+    let previous = previous(context, args).await?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
     let vocabulary = match context.vocabulary(&dataset, &context.schema).await {
         Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, &dataset).await?,
@@ -47,14 +44,7 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         fitted.config.split.name(),
         fitted.examples_per_s()
     ));
-    if let Some(started) = &fitted.warm_start {
-        report
-            .line(format!("started from version {}, {} new products", started.version, started.new_products));
-        if started.test_rows_seen > 0 {
-            let (seen, all) = (started.test_rows_seen, fitted.split.test.len());
-            report.line(format!("  it has seen {seen} of {all} test rows: these results are too good"));
-        }
-    }
+    started_from(&mut report, &fitted);
     scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
     report.set("model_version", version.clone());
@@ -71,6 +61,22 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
     report.line(format!("published {}", context.root.model(&version)?.url()));
     report.set("seconds", started.elapsed().as_secs_f64());
     Ok(report)
+}
+
+/// The version to start from, if one is asked for.
+async fn previous(context: &Context, args: &TrainArgs) -> Result<Option<ModelArtifact>> {
+    let Some(version) = &args.warm_start else { return Ok(None) };
+    let choice = ModelChoice { model: (version != "latest").then(|| version.clone()) };
+    context.model(&choice).await.map(Some)
+}
+
+fn started_from(report: &mut Report, fitted: &Fitted) {
+    let Some(started) = &fitted.warm_start else { return };
+    report.line(format!("started from version {}, {} new products", started.version, started.new_products));
+    if started.test_rows_seen > 0 {
+        let (seen, all) = (started.test_rows_seen, fitted.split.test.len());
+        report.line(format!("  it has seen {seen} of {all} test rows: these results are too good"));
+    }
 }
 
 /// The file's settings, overridden by the command line.
