@@ -37,8 +37,8 @@ fn id(artifact: &ModelArtifact, product: &str) -> usize {
     artifact.vocabulary.lookup("product_id").unwrap().id(product) as usize
 }
 
-fn is_near(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>, within: f32) -> bool {
-    a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= within)
+fn is_near(a: &ArrayView1<'_, f32>, b: &ArrayView1<'_, f32>, within: f32) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= within)
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn products_keep_their_rows_and_new_ones_start_among_their_like() {
         if was != 0 {
             known += 1;
             for (ours, theirs) in ours.iter().zip(&theirs) {
-                assert!(is_near(ours.row(row), theirs.row(was), 1e-25), "product {text}");
+                assert!(is_near(&ours.row(row), &theirs.row(was), 1e-25), "product {text}");
             }
             continue;
         }
@@ -77,7 +77,7 @@ async fn products_keep_their_rows_and_new_ones_start_among_their_like() {
             let sum = like.iter().fold(Array1::<f32>::zeros(255), |sum, &row| sum + theirs.row(row));
             let mean = sum / like.len() as f32;
             assert!(
-                is_near(ours.row(row), mean.view(), 1e-5),
+                is_near(&ours.row(row), &mean.view(), 1e-5),
                 "product {text}, {}",
                 new.candidates.names[at]
             );
@@ -133,22 +133,23 @@ async fn every_table_of_the_reference_model_is_carried_over() {
         let (to, from) = (new.vocabulary.lookup(field).unwrap(), old.vocabulary.lookup(field).unwrap());
         for value in from.values() {
             let (row, was) = (to.id(value) as usize, from.id(value) as usize);
-            assert!(row != 0 && is_near(ours[at].row(row), theirs[at].row(was), 1e-25), "{field} {value}");
+            assert!(row != 0 && is_near(&ours[at].row(row), &theirs[at].row(was), 1e-25), "{field} {value}");
         }
-        assert!(is_near(ours[at].row(0), theirs[at].row(0), 1e-25));
+        assert!(is_near(&ours[at].row(0), &theirs[at].row(0), 1e-25));
     }
     // Customer x city: hashes of the same texts. Revenue x hour: the buckets are the same, too; time has moved.
     assert!(
-        is_near(ours[3].row(7), theirs[3].row(7), 1e-25) && is_near(ours[5].row(9), theirs[5].row(9), 1e-25)
+        is_near(&ours[3].row(7), &theirs[3].row(7), 1e-25)
+            && is_near(&ours[5].row(9), &theirs[5].row(9), 1e-25)
     );
     assert_eq!(old.vocabulary.buckets("revenue").unwrap(), new.vocabulary.buckets("revenue").unwrap());
-    assert!((0..ours[2].nrows()).all(|row| is_near(ours[2].row(row), theirs[2].row(row), 1e-25)));
+    assert!((0..ours[2].nrows()).all(|row| is_near(&ours[2].row(row), &theirs[2].row(row), 1e-25)));
     let times = [&old, &new].map(|a| a.vocabulary.buckets("timestamp").unwrap().boundaries().to_vec());
     assert_ne!(times[0], times[1]);
     for (i, window) in times[1].windows(2).enumerate() {
         let middle = f64::midpoint(window[0], window[1]);
         let was = times[0].iter().filter(|&&b| b <= middle).count().clamp(1, times[0].len() - 1);
-        assert!(is_near(ours[4].row(i + 1), theirs[4].row(was), 1e-25), "bucket {}", i + 1);
+        assert!(is_near(&ours[4].row(i + 1), &theirs[4].row(was), 1e-25), "bucket {}", i + 1);
     }
 }
 

@@ -6,9 +6,10 @@ use crate::args::{ModelChoice, TrainArgs};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::Error as CoreError;
+use recs_core::artifact::ModelArtifact;
 use recs_core::dataset::Dataset;
 use recs_core::vocab::Vocabulary;
-use recs_train::{LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -24,11 +25,7 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
 async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -> Result<Report> {
     let started = Instant::now();
     let config = settings(context, args)?;
-    let previous = match args.warm_start.as_deref() {
-        None => None,
-        Some("latest") => Some(context.model(&ModelChoice { model: None }).await?),
-        Some(version) => Some(context.model(&ModelChoice { model: Some(version.into()) }).await?),
-    };
+    let previous = previous(context, args).await?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
     let (vocabulary, data) = load(context, &dataset, &config, args.cache.clone()).await?;
     if let Some(tracked) = tracked {
@@ -55,14 +52,7 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
         fitted.config.split.name(),
         fitted.examples_per_s()
     ));
-    if let Some(started) = &fitted.warm_start {
-        report
-            .line(format!("started from version {}, {} new products", started.version, started.new_products));
-        if started.test_rows_seen > 0 {
-            let (seen, all) = (started.test_rows_seen, fitted.split.test.len());
-            report.line(format!("  it has seen {seen} of {all} test rows: these results are too good"));
-        }
-    }
+    started_from(&mut report, &fitted);
     scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
     report.set("model_version", version.clone());
@@ -85,6 +75,22 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
     report.line(format!("published {}", context.root.model(&version)?.url()));
     report.set("seconds", started.elapsed().as_secs_f64());
     Ok(report)
+}
+
+/// The version to start from, if one is asked for.
+async fn previous(context: &Context, args: &TrainArgs) -> Result<Option<ModelArtifact>> {
+    let Some(version) = &args.warm_start else { return Ok(None) };
+    let choice = ModelChoice { model: (version != "latest").then(|| version.clone()) };
+    context.model(&choice).await.map(Some)
+}
+
+fn started_from(report: &mut Report, fitted: &Fitted) {
+    let Some(started) = &fitted.warm_start else { return };
+    report.line(format!("started from version {}, {} new products", started.version, started.new_products));
+    if started.test_rows_seen > 0 {
+        let (seen, all) = (started.test_rows_seen, fitted.split.test.len());
+        report.line(format!("  it has seen {seen} of {all} test rows: these results are too good"));
+    }
 }
 
 /// A dataset's vocabulary, which is built where there is none, and its rows as the model of `config` reads them.
