@@ -244,7 +244,7 @@ async fn checkpoints_know_what_a_run_was_started_from() {
     let (folder, cancel) = (tempfile::tempdir().unwrap(), CancelToken::new());
     let old = fit(&rows, config()).await.into_artifact("v1").unwrap();
     let keeping = || CheckpointConfig {
-        every_steps: Some(3),
+        every_steps: Some(1),
         keep_finished: true,
         ..CheckpointConfig::new(folder.path())
     };
