@@ -100,7 +100,8 @@ recs("init")
 port = free_port()
 url = f"http://127.0.0.1:{port}"
 settings = FOLDER / "recs.toml"
-short = settings.read_text().replace("[train]\n", "[train]\nepochs = 1\n")
+# So low a rate that what the search draws is better.
+short = settings.read_text().replace("\n[train]\n", "\n[train]\nepochs = 1\nlearning_rate = 1e-5\n")
 settings.write_text(short + SETTINGS.replace("URL", url))
 server = serve(port)
 try:
@@ -114,6 +115,7 @@ try:
     assert again["trials"] == found["trials"], "finished trials were run again"
     best = recs("train", "--settings", found["output"], "--version", "best")
     model = json.loads((FOLDER / "store/tenants/demo/models/best/model_metadata.json").read_text())
+    assert found["best"]["number"] == 1, found["best"]
     for path, value in found["best"]["settings"].items():
         taken = model["hyperparameters"]
         for key in path.split("."):
