@@ -10,7 +10,7 @@ const SHARD_ROWS: u64 = 100_000;
 #[derive(Debug, Parser)]
 #[command(name = "train-large")]
 pub(crate) struct Args {
-    /// Where shards, vocabulary, encoded rows and the model go; about 110 bytes a row.
+    /// Where shards, vocabulary, encoded rows and the model go; about 130 bytes a row.
     #[arg(long)]
     pub(crate) folder: PathBuf,
     /// Rows to make.
