@@ -1,6 +1,7 @@
 //! What a training run is: model, objective, optimiser, schedule, split.
 
 use crate::data::{HoldOut, SplitKind};
+use crate::dropout::DropoutConfig;
 use crate::error::{Error, Result};
 use crate::loss::LossConfig;
 use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
@@ -77,8 +78,15 @@ pub struct TrainConfig {
     pub optimiser: OptimiserConfig,
     /// Clipping of gradients.
     pub clip: Clip,
-    /// L1 penalty on the first kernel of each tower.
+    /// L1 penalty on the first kernel of each tower: `l1 * sum of |w|`.
     pub l1: f32,
+    /// L2 penalty on every kernel: `l2 * sum of w^2`, as `keras.regularizers.L2`. It goes through the optimiser; Adam's
+    /// `weight_decay` does not.
+    #[serde(default)]
+    pub l2: f32,
+    /// Numbers set to 0 at random while training.
+    #[serde(default)]
+    pub dropout: DropoutConfig,
     /// Warm-up and reduction on plateau.
     pub schedule: ScheduleConfig,
     /// None: all epochs.
@@ -122,6 +130,8 @@ impl TrainConfig {
             optimiser: OptimiserConfig::keras_adam(),
             clip: Clip::PerVariable { norm: 1.0 },
             l1: 0.02,
+            l2: 0.0,
+            dropout: DropoutConfig::default(),
             schedule: ScheduleConfig::constant(),
             early_stopping: None,
             repeat: None,
@@ -158,6 +168,8 @@ impl TrainConfig {
             },
             clip: Clip::None,
             l1: 0.0,
+            l2: 0.0,
+            dropout: DropoutConfig::default(),
             schedule: ScheduleConfig::recommended(),
             early_stopping: None,
             repeat: Some(RepeatConfig::default()),
@@ -241,9 +253,12 @@ impl TrainConfig {
                 return refuse(name, format!("is {value}, must be above 0"));
             }
         }
-        if !(self.l1.is_finite() && self.l1 >= 0.0) {
-            return refuse("l1", format!("is {}, must not be negative", self.l1));
+        for (name, penalty) in [("l1", self.l1), ("l2", self.l2)] {
+            if !(penalty.is_finite() && penalty >= 0.0) {
+                return refuse(name, format!("is {penalty}, must not be negative"));
+            }
         }
+        self.dropout.validate()?;
         if self.max_loss_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 1.0)) {
             return refuse("max_loss_ratio", "must be above 1".into());
         }

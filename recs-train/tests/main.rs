@@ -11,6 +11,7 @@ mod it {
     mod losses;
     #[cfg(feature = "mlflow")]
     mod mlflow;
+    mod model_choices;
     mod reference;
     mod shards;
     mod trainer;

@@ -2,7 +2,7 @@
 
 use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
-use crate::kernel::gemm;
+use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
 use ndarray::{Array2, ArrayViewMut2, s};
 use rayon::prelude::*;
@@ -197,9 +197,9 @@ fn dense(x: &Array2<f32>, layer: &Dense) -> Array2<f32> {
 
 /// Applies an activation in place.
 pub fn activate(activation: Activation, mut x: ArrayViewMut2<'_, f32>) {
-    match activation {
-        Activation::Linear => {}
-        Activation::Relu => x.mapv_inplace(|v| v.max(0.0)),
+    match x.as_slice_mut() {
+        Some(x) => activate_in_place(activation, x),
+        None => x.iter_mut().for_each(|x| activate_in_place(activation, std::slice::from_mut(x))),
     }
 }
 

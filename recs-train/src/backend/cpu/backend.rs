@@ -73,8 +73,8 @@ impl CpuBackend {
         let (threads, products) = (pool.current_num_threads(), data.catalogue.len());
         Ok(Self {
             update: Update::new(&config, &weights, model.has_bias()),
-            query: TowerStep::new(&model, Tower::Query, &weights.query, threads),
-            candidate: TowerStep::new(&model, Tower::Candidate, &weights.candidate, threads),
+            query: TowerStep::new(&model, &config, Tower::Query, &weights.query, threads),
+            candidate: TowerStep::new(&model, &config, Tower::Candidate, &weights.candidate, threads),
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| Thread::new(config.loss)).collect(),
             sampling: Sampling::new(&config, log_q, products, model.embedding_dim()),
@@ -138,28 +138,32 @@ impl CpuBackend {
         let retrieval = self.loss(batch, weight);
         self.log_scale = retrieval.log_scale;
         self.backward(weight);
-        StepLoss { retrieval: retrieval.loss, regularisation: self.add_l1() }
+        StepLoss { retrieval: retrieval.loss, regularisation: self.add_penalties() }
     }
 
-    /// Adds the L1 penalty's gradient on the first kernels and gives its value.
-    fn add_l1(&mut self) -> f64 {
-        let l1 = self.config.l1;
-        if l1 == 0.0 {
-            return 0.0;
-        }
-        let mut penalty = 0.0;
+    /// Adds the gradients of the penalties, L1 on the first kernels and L2 on all, and gives their value.
+    fn add_penalties(&mut self) -> f64 {
+        let TrainConfig { l1, l2, .. } = self.config;
+        let (mut absolute, mut squares) = (0.0, 0.0);
         for (weights, tower) in
             [(&self.weights.query, &mut self.query), (&self.weights.candidate, &mut self.candidate)]
         {
-            let (Some(layer), Some(gradient)) = (weights.dense.first(), tower.dense.first_mut()) else {
-                continue;
-            };
-            Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
-                *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
-                penalty += f64::from(w.abs());
-            });
+            for (i, (layer, gradient)) in weights.dense.iter().zip(&mut tower.dense).enumerate() {
+                if l1 > 0.0 && i == 0 {
+                    Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
+                        *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
+                        absolute += f64::from(w.abs());
+                    });
+                }
+                if l2 > 0.0 {
+                    Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
+                        *g += 2.0 * l2 * w;
+                        squares += f64::from(w) * f64::from(w);
+                    });
+                }
+            }
         }
-        f64::from(l1) * penalty
+        f64::from(l1) * absolute + f64::from(l2) * squares
     }
 }
 

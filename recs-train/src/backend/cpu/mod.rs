@@ -11,6 +11,7 @@
 //! | `tower_step.rs` | one tower through one step |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
+//! | `pass.rs` | how a step goes through the layers: folding, dropout |
 //! | `folded.rs` | layers without an activation between them as one |
 //! | `gradients.rs` | [`Gradients`]: copies for those who look at them |
 //! | `update.rs` | clipping, and the optimisers of all tensors |
@@ -27,6 +28,7 @@ mod gradients;
 mod matrix;
 mod objective;
 mod part;
+mod pass;
 mod sampling;
 mod tower_step;
 mod update;

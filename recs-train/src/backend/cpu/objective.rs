@@ -57,6 +57,8 @@ impl CpuBackend {
             self.threads.iter_mut().for_each(|thread| thread.objective.set_temperature(temperature));
         }
         let Self { data, weights, update, sampling, query, candidate, candidates, clock, .. } = self;
+        query.open(sampling.step());
+        candidate.open(sampling.step());
         let (data, clock) = (&**data, &*clock);
         let steps = [&update.embeddings, &update.dense];
         let (query_states, candidate_states) =

@@ -9,6 +9,7 @@
 use super::clock::Clock;
 use super::distinct::Distinct;
 use super::matrix::Matrix;
+use crate::dropout::Mask;
 use crate::optim::{Optimiser, Step};
 use ndarray::{Array2, ArrayView2, s};
 use pulp::Arch;
@@ -20,8 +21,8 @@ use recs_core::model::Histories;
 pub(super) enum Lookup<'a> {
     /// An id for each member of the batch.
     Ids(&'a [u32]),
-    /// Those of the batch, row by row.
-    Histories(&'a Histories),
+    /// Those of the batch, row by row, and which of their products are dropped.
+    Histories(&'a Histories, Option<Mask>),
 }
 
 /// A table, and what a batch reads of it.
@@ -106,11 +107,12 @@ impl TablePart {
     ) {
         match lookup {
             Lookup::Ids(ids) => self.distinct.fill(ids.iter().copied()),
-            Lookup::Histories(histories) => {
+            Lookup::Histories(histories, None) => {
                 self.distinct.fill(histories.ids.iter().copied());
                 self.offsets.clone_from(&histories.offsets);
                 self.weights.clone_from(&histories.weights);
             }
+            Lookup::Histories(histories, Some(mask)) => self.fill_dropped(histories, mask),
         }
         let weights = weights.as_slice_mut().unwrap_or_default();
         let (state, step) = optimiser;
@@ -127,6 +129,25 @@ impl TablePart {
             self.products.reshape(n, kernel.ncols());
             let kernel = kernel.slice(s![self.range(), ..]);
             clock.gemm(1.0, self.rows.view(), kernel, 0.0, self.products.view_mut());
+        }
+    }
+
+    /// Takes what a mask leaves of histories.
+    fn fill_dropped(&mut self, histories: &Histories, mask: Mask) {
+        self.distinct.fill(std::iter::empty());
+        self.offsets.clear();
+        self.weights.clear();
+        self.offsets.push(0);
+        for row in 0..histories.rows() {
+            let (factor, (ids, weights)) = (mask.row(row), histories.row(row));
+            for (at, (&id, &weight)) in ids.iter().zip(weights).enumerate() {
+                let factor = factor(at);
+                if factor > 0.0 {
+                    self.distinct.extend(std::iter::once(id));
+                    self.weights.push(weight * factor);
+                }
+            }
+            self.offsets.push(self.weights.len() as u32);
         }
     }
 
