@@ -14,5 +14,6 @@ mod it {
     mod model_choices;
     mod reference;
     mod shards;
+    mod shared_tables;
     mod trainer;
 }

@@ -25,4 +25,4 @@ pub use cyclical::cyclical;
 pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
 pub use history::Histories;
 pub use tower::{TowerModel, activate, l2_normalise};
-pub use weights::{Dense, NamedTensor, TowerWeights, WEIGHTS_FILE, Weights};
+pub use weights::{Dense, NamedTensor, Table, TowerWeights, WEIGHTS_FILE, Weights, table_name};

@@ -1,6 +1,6 @@
 //! Encoded rows -> embeddings.
 
-use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
+use super::{Activation, Dense, ModelConfig, Table, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
 use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
@@ -66,7 +66,7 @@ impl TowerModel {
     /// [`Error::Shape`].
     pub fn check(&self, rows: usize, ids: &[u32]) -> Result<()> {
         let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.weights.embeddings);
-        let tables: Vec<&Array2<f32>> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
+        let tables: Vec<&Table> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
         let shape = |tensor: &str, expected, got| {
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };

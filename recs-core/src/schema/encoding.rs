@@ -13,6 +13,12 @@ pub const CYCLICAL_WIDTH: usize = 8;
 ///
 /// # Shapes
 /// Each encoding contributes [`Encoding::width`] columns to the `[rows, width]` input of its tower.
+///
+/// # Shared tables
+/// Encodings with the same `table`, of one tower or of both, read and train one table: the history of the query and the
+/// product of the candidate, say, which then are a model of how products go together, or two fields with equal
+/// vocabularies. Their gradients are added, there is one optimiser state, and one tensor in `weights.safetensors`. In
+/// TensorFlow: one variable that several `tf.nn.embedding_lookup` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Encoding {
@@ -24,6 +30,9 @@ pub enum Encoding {
         field: String,
         /// Width of the table.
         dim: usize,
+        /// Name of a table that it shares with other encodings; None: one of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
     },
     /// Number of boundaries <= value -> row of a table of `boundaries + 1` rows.
     Buckets {
@@ -68,6 +77,9 @@ pub enum Encoding {
         field: String,
         /// Width of the table.
         dim: usize,
+        /// Name of a table that it shares with other encodings; None: one of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
     },
     /// Vocabulary id -> one learned number that is added to every score of the product, whoever asks. It passes the layers
     /// by: the embedding gets one number more, to which the query's embeddings have the temperature as counterpart. In
@@ -156,6 +168,30 @@ impl Encoding {
         matches!(self, Self::Bias { .. })
     }
 
+    /// Name of the table that it shares.
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            Self::Embedding { table, .. } | Self::History { table, .. } => table.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The field whose vocabulary numbers the rows of its table.
+    pub(crate) fn vocabulary_field(&self) -> Option<&str> {
+        match self {
+            Self::Embedding { field, .. } | Self::History { field, .. } | Self::Bias { field, .. } => {
+                Some(field)
+            }
+            _ => None,
+        }
+    }
+
+    /// True when one table can be that of both.
+    pub(super) fn can_share(&self, other: &Self) -> bool {
+        let has_ids = |e: &Self| matches!(e, Self::Embedding { .. } | Self::History { .. });
+        self.width() == other.width() && has_ids(self) && has_ids(other)
+    }
+
     /// The fields it reads.
     pub fn fields(&self) -> Vec<&str> {
         match self {
@@ -174,6 +210,9 @@ impl Encoding {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if self.name().is_empty() || self.name().len() > 128 || !self.name().chars().all(plain) {
             return refuse("the name of an encoding needs 1 to 128 letters, digits, _ or -".into());
+        }
+        if self.table().is_some_and(|t| t.is_empty() || t.len() > 128 || !t.chars().all(plain)) {
+            return refuse("the name of a table needs 1 to 128 letters, digits, _ or -".into());
         }
         if self.has_table() && !(1..=MAX_DIM).contains(&self.width()) {
             return refuse(format!("dim is {}, allowed are 1 to {MAX_DIM}", self.width()));

@@ -100,6 +100,16 @@ impl Vocabulary {
                 }
             }
         }
+        for (at, encoding, owner) in schema.sharing() {
+            let (Some(field), Some(other)) = (encoding.vocabulary_field(), owner.vocabulary_field()) else {
+                continue;
+            };
+            if field != other && self.lookup(field)? != self.lookup(other)? {
+                let reason =
+                    format!("fields `{field}` and `{other}` have other vocabularies: rows would mix them up");
+                return Err(Error::config(at, reason));
+            }
+        }
         Ok(())
     }
 }

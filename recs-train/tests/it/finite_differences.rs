@@ -164,7 +164,7 @@ async fn histories_biases_and_targets() {
 }
 
 /// One number of the weights.
-type Place<'a> = &'a dyn Fn(&mut Weights) -> &mut f32;
+pub(super) type Place<'a> = &'a dyn Fn(&mut Weights) -> &mut f32;
 
 pub(super) type Made = (ModelConfig, Weights, Arc<TrainData>, Arc<rayon::ThreadPool>);
 
@@ -248,7 +248,12 @@ pub(super) async fn check(config: TrainConfig, steps: u32) {
     }
 }
 
-fn compare(checks: &[(&str, f32, Place<'_>)], weights: &Weights, loss: &dyn Fn(Weights) -> f64, what: &str) {
+pub(super) fn compare(
+    checks: &[(&str, f32, Place<'_>)],
+    weights: &Weights,
+    loss: &dyn Fn(Weights) -> f64,
+    what: &str,
+) {
     for (name, analytic, at) in checks {
         let nudged = |by: f32| {
             let mut weights = weights.clone();

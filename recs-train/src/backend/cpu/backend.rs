@@ -7,6 +7,7 @@ use super::gradients::Gradients;
 use super::matrix::Matrix;
 use super::objective::Thread;
 use super::sampling::Sampling;
+use super::shared::{SharedTables, Towers};
 use super::tower_step::TowerStep;
 use super::update::{Factors, Update};
 use crate::backend::{Backend, Batch, State, StepLoss};
@@ -35,6 +36,7 @@ pub struct CpuBackend {
     pub(super) weights: Weights,
     pub(super) update: Update,
     pub(super) sampling: Sampling,
+    pub(super) shared: SharedTables,
     pool: Arc<ThreadPool>,
     pub(super) query: TowerStep,
     pub(super) candidate: TowerStep,
@@ -58,11 +60,12 @@ impl CpuBackend {
         data: Arc<TrainData>,
         model: ModelConfig,
         config: TrainConfig,
-        weights: Weights,
+        mut weights: Weights,
         log_q: Vec<f32>,
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
         data.check(&model)?;
+        weights.tie(&model);
         let (query, candidates) = (&data.query, &data.candidates);
         for (tower, rows, ids) in
             [(Tower::Query, query.rows, &*query.ids), (Tower::Candidate, candidates.rows, &candidates.ids)]
@@ -71,10 +74,15 @@ impl CpuBackend {
         }
         check_settings(&config, &model, &data, &log_q)?;
         let (threads, products) = (pool.current_num_threads(), data.catalogue.len());
+        let mut query = TowerStep::new(&model, &config, Tower::Query, &weights.query, threads);
+        let mut candidate = TowerStep::new(&model, &config, Tower::Candidate, &weights.candidate, threads);
+        let shared = SharedTables::new(&model, Towers { query: &mut query, candidate: &mut candidate });
+        weights.untie(&model);
         Ok(Self {
             update: Update::new(&config, &weights, model.has_bias()),
-            query: TowerStep::new(&model, &config, Tower::Query, &weights.query, threads),
-            candidate: TowerStep::new(&model, &config, Tower::Candidate, &weights.candidate, threads),
+            shared,
+            query,
+            candidate,
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| Thread::new(config.loss)).collect(),
             sampling: Sampling::new(&config, log_q, products, model.embedding_dim()),
@@ -138,6 +146,7 @@ impl CpuBackend {
         let retrieval = self.loss(batch, weight);
         self.log_scale = retrieval.log_scale;
         self.backward(weight);
+        self.shared.sum(Towers { query: &mut self.query, candidate: &mut self.candidate });
         StepLoss { retrieval: retrieval.loss, regularisation: self.add_penalties() }
     }
 
@@ -183,7 +192,9 @@ impl Backend for CpuBackend {
     fn weights(&mut self) -> Weights {
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.update.settle(&mut self.weights));
-        self.weights.clone()
+        let mut weights = self.weights.clone();
+        weights.tie(&self.model);
+        weights
     }
 
     fn state(&mut self) -> State<'_> {

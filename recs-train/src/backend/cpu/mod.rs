@@ -10,6 +10,7 @@
 //! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
 //! | `tower_step.rs` | one tower through one step |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
+//! | `shared.rs` | tables that several encodings read |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
 //! | `pass.rs` | how a step goes through the layers: folding, dropout |
 //! | `folded.rs` | layers without an activation between them as one |
@@ -30,6 +31,7 @@ mod objective;
 mod part;
 mod pass;
 mod sampling;
+mod shared;
 mod tower_step;
 mod update;
 

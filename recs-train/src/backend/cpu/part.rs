@@ -9,12 +9,13 @@
 use super::clock::Clock;
 use super::distinct::Distinct;
 use super::matrix::Matrix;
+use super::shared::{Summed, TableGradient};
 use crate::dropout::Mask;
 use crate::optim::{Optimiser, Step};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{ArrayView2, s};
 use pulp::Arch;
 use recs_core::kernel::{add, add_scaled};
-use recs_core::model::Histories;
+use recs_core::model::{Histories, Table};
 
 /// What a batch reads: of one column of ids, or of its histories.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,18 @@ pub(super) enum Lookup<'a> {
     Histories(&'a Histories, Option<Mask>),
 }
 
+/// Whose a table is.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Sharing {
+    /// The part's own.
+    #[default]
+    Own,
+    /// The part's own, and others read it: their gradients with its own.
+    Lends(Box<Summed>),
+    /// Another part's.
+    Borrows,
+}
+
 /// A table, and what a batch reads of it.
 #[derive(Debug, Clone)]
 pub(super) struct TablePart {
@@ -33,6 +46,7 @@ pub(super) struct TablePart {
     /// Where its numbers stand in the concatenated features.
     at: usize,
     dim: usize,
+    pub(super) sharing: Sharing,
     pub(super) distinct: Distinct,
     /// The distinct rows. `[distinct, dim]`
     rows: Matrix,
@@ -42,11 +56,11 @@ pub(super) struct TablePart {
     /// Gradients of the first layer's output, summed over equal ids. `[distinct, out]`
     sums: Matrix,
     /// Gradients of the rows. `[distinct, dim]`
-    pub(super) gradient: Matrix,
+    gradient: Matrix,
     /// Gradient of this part of the kernel. `[dim, out]`
     pub(super) d_kernel: Matrix,
     /// Sum of squares of the batch's single gradients, before those of equal ids are added; 0 when nobody asked.
-    pub(super) unsummed_squares: f64,
+    unsummed_squares: f64,
     scratch: Matrix,
     /// Of histories, offsets and weights of the members.
     offsets: Vec<u32>,
@@ -61,6 +75,7 @@ impl TablePart {
             column,
             at,
             dim,
+            sharing: Sharing::Own,
             distinct: Distinct::new(rows),
             rows: Matrix::default(),
             products: Matrix::default(),
@@ -96,14 +111,31 @@ impl TablePart {
         self.at..self.at + self.dim
     }
 
-    /// Finds the distinct rows, brings them up to date and multiplies them by their part of the kernel, if there is one.
-    pub(super) fn forward(
+    /// Gradient of the table, to be applied to it: nothing for one that is another part's.
+    pub(super) fn gradient(&self) -> TableGradient<'_> {
+        match &self.sharing {
+            Sharing::Own => self.read_gradient(),
+            Sharing::Lends(summed) => TableGradient {
+                ids: &summed.distinct.ids,
+                values: summed.values.as_slice(),
+                unsummed_squares: summed.unsummed_squares,
+            },
+            Sharing::Borrows => TableGradient { ids: &[], values: &[], unsummed_squares: 0.0 },
+        }
+    }
+
+    /// Gradient of what this part read of the table.
+    pub(super) fn read_gradient(&self) -> TableGradient<'_> {
+        let (ids, values) = (&self.distinct.ids[..], self.gradient.as_slice());
+        TableGradient { ids, values, unsummed_squares: self.unsummed_squares }
+    }
+
+    /// Finds the distinct rows, and brings them up to date.
+    pub(super) fn read(
         &mut self,
         lookup: Lookup<'_>,
-        weights: &mut Array2<f32>,
+        weights: &mut Table,
         optimiser: (&mut dyn Optimiser, &Step),
-        kernel: Option<&ArrayView2<'_, f32>>,
-        clock: &Clock,
     ) {
         match lookup {
             Lookup::Ids(ids) => self.distinct.fill(ids.iter().copied()),
@@ -124,6 +156,11 @@ impl TablePart {
                 .row_mut(i)
                 .copy_from_slice(&weights[id as usize * self.dim..(id as usize + 1) * self.dim]);
         }
+    }
+
+    /// Multiplies the rows by their part of the kernel, if there is one.
+    pub(super) fn multiply(&mut self, kernel: Option<&ArrayView2<'_, f32>>, clock: &Clock) {
+        let n = self.distinct.ids.len();
         self.is_plain = kernel.is_none();
         if let Some(kernel) = kernel {
             self.products.reshape(n, kernel.ncols());

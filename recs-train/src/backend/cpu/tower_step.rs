@@ -5,19 +5,24 @@ use super::clock::Clock;
 use super::folded::Folded;
 use super::gradients::{SparseGradient, TowerGradients};
 use super::matrix::{self, Matrix};
-use super::part::{Lookup, TablePart};
+use super::part::{Lookup, Sharing, TablePart};
 use super::pass::{Dropout, Pass};
+use super::shared::TableGradient;
 use crate::config::TrainConfig;
 use crate::optim::{Optimiser, Step};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::kernel::prefetch;
-use recs_core::model::{Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
+use recs_core::model::{Dense, Histories, ModelConfig, Table, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
+use std::sync::LazyLock;
 
 /// Rows between the one that is read and the one that memory is asked for.
 const AHEAD: usize = 16;
+
+/// Those of a batch that has none.
+static NO_HISTORIES: LazyLock<Histories> = LazyLock::new(Histories::default);
 
 /// Rooms of a tower, kept from step to step.
 #[derive(Debug)]
@@ -179,23 +184,44 @@ impl TowerStep {
         rows: Rows<'_>,
         clock: &Clock,
     ) {
-        let (kernel, batch) = (self.table_kernel(), rows.batch);
+        let kernel = self.table_kernel();
         let bias_at = self.has_bias.then(|| parts.len() - 1);
-        let ids = &self.ids;
-        let none = Histories::default();
         let each = parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
         each.for_each(|(i, ((part, table), state))| {
-            let lookup = match part.column {
-                Some(at) => Lookup::Ids(&ids[at * batch.len()..(at + 1) * batch.len()]),
-                None => Lookup::Histories(rows.histories.unwrap_or(&none), self.dropout.history()),
-            };
             let is_bias = bias_at == Some(i);
             let (step, kernel) = if is_bias { (steps[1], None) } else { (steps[0], kernel.as_ref()) };
-            part.forward(lookup, table, (state.as_mut(), step), kernel, clock);
+            // A shared table was read before.
+            if matches!(part.sharing, Sharing::Own) {
+                part.read(self.lookup(part.column, rows), table, (state.as_mut(), step));
+            }
+            part.multiply(kernel, clock);
         });
     }
 
-    fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
+    /// What a part looks up.
+    fn lookup<'a>(&'a self, column: Option<usize>, rows: Rows<'a>) -> Lookup<'a> {
+        let n = rows.batch.len();
+        match column {
+            Some(at) => Lookup::Ids(&self.ids[at * n..(at + 1) * n]),
+            None => Lookup::Histories(rows.histories.unwrap_or(&NO_HISTORIES), self.dropout.history()),
+        }
+    }
+
+    /// Reads what the batch wants of a shared table for part `at`; ids are gathered.
+    pub(super) fn read_shared(
+        &mut self,
+        at: usize,
+        rows: Rows<'_>,
+        table: &mut Table,
+        optimiser: (&mut dyn Optimiser, &Step),
+    ) {
+        let mut parts = std::mem::take(&mut self.parts);
+        let part = &mut parts[at];
+        part.read(self.lookup(part.column, rows), table, optimiser);
+        self.parts = parts;
+    }
+
+    pub(super) fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
         let width = self.parts.iter().filter(|part| part.column.is_some()).count();
         let (n, of) = (batch.len(), |row: u32| &ids[row as usize * width..(row as usize + 1) * width]);
         self.ids.resize(n * width, 0);
@@ -333,11 +359,10 @@ impl TowerStep {
 
     /// Copies of the gradients of the last backward pass.
     pub(super) fn gradients(&self) -> TowerGradients {
-        let table = |part: &TablePart| SparseGradient {
-            rows: part.distinct.ids.clone(),
-            values: part.gradient.as_slice().to_vec(),
-            dim: part.range().len(),
-            unsummed_squares: part.unsummed_squares,
+        let table = |part: &TablePart| {
+            let TableGradient { ids, values, unsummed_squares } = part.gradient();
+            let dim = part.range().len();
+            SparseGradient { rows: ids.to_vec(), values: values.to_vec(), dim, unsummed_squares }
         };
         TowerGradients { embeddings: self.parts.iter().map(table).collect(), dense: self.dense.clone() }
     }
