@@ -12,6 +12,7 @@ mod it {
     #[cfg(feature = "mlflow")]
     mod mlflow;
     mod model_choices;
+    mod n_grams;
     mod reference;
     mod shards;
     mod shared_tables;

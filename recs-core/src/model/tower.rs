@@ -1,6 +1,6 @@
 //! Encoded rows -> embeddings.
 
-use super::{Activation, Dense, ModelConfig, Table, TowerColumns, TowerWeights};
+use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
 use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
@@ -60,11 +60,11 @@ impl TowerModel {
         self.dim
     }
 
-    /// Refuses ids `[rows, tables]` of which one is beyond its table, and those of another tower.
+    /// Refuses ids `[rows, tables]` of which one is beyond its table or its lists, and those of another tower.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn check(&self, rows: usize, ids: &[u32]) -> Result<()> {
+    pub fn check(&self, rows: usize, ids: &[u32], bags: &[BagColumn]) -> Result<()> {
         let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.weights.embeddings);
         let tables: Vec<&Table> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
         let shape = |tensor: &str, expected, got| {
@@ -74,6 +74,16 @@ impl TowerModel {
             return shape("ids", vec![rows, tables.len()], vec![ids.len()]);
         }
         for (i, table) in tables.iter().enumerate() {
+            if let Some(BagColumn { bags, .. }) = bags.iter().find(|bags| bags.column == i) {
+                if let Some(id) = bags.highest().filter(|&id| id as usize >= table.nrows()) {
+                    return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
+                }
+                let highest = ids.iter().skip(i).step_by(tables.len()).max();
+                if let Some(&id) = highest.filter(|&&id| id as usize >= bags.len()) {
+                    return shape(&format!("lists of table {i}"), vec![bags.len()], vec![id as usize]);
+                }
+                continue;
+            }
             let highest = ids.iter().skip(i).step_by(tables.len()).max();
             if let Some(&id) = highest.filter(|&&id| id as usize >= table.nrows()) {
                 return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
@@ -153,7 +163,21 @@ impl TowerModel {
             for encoding in &self.encodings {
                 let to = at + if encoding.is_bias() { 0 } else { encoding.width() };
                 let mut part = target.slice_mut(s![at..to]);
-                if encoding.has_id() {
+                if encoding.is_n_grams() {
+                    let (id, embeddings) =
+                        (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
+                    let bags = columns.bags.iter().find(|bags| bags.column == id_at);
+                    let list = bags.map_or(&[][..], |bags| bags.bags.list(id));
+                    part.fill(0.0);
+                    for &id in list {
+                        if id as usize >= embeddings.nrows() {
+                            return shape(encoding.name(), embeddings.nrows(), id as usize);
+                        }
+                        part += &embeddings.row(id as usize);
+                    }
+                    part *= 1.0 / list.len().max(1) as f32;
+                    (table, id_at) = (table + 1, id_at + 1);
+                } else if encoding.has_id() {
                     let (id, embeddings) =
                         (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
                     if id >= embeddings.nrows() {

@@ -81,6 +81,32 @@ pub enum Encoding {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         table: Option<String>,
     },
+    /// Text -> mean of the rows of its words' hashed character n-grams in a table of `bins` rows, as fastText does
+    /// (Bojanowski et al. 2017, <https://arxiv.org/abs/1607.04606>): texts that nobody has seen are near those that look like
+    /// them. In TensorFlow: `tf.strings.ngrams`, `tf.strings.to_hash_bucket_fast`, `tf.nn.embedding_lookup_sparse`; see
+    /// `model/ngrams.rs`.
+    NGrams {
+        /// Name of the encoding and of its weights.
+        name: String,
+        /// The text field.
+        field: String,
+        /// Shortest n-grams, in characters; `<` and `>` around a word count.
+        #[serde(default = "three")]
+        from: usize,
+        /// Longest n-grams.
+        #[serde(default = "five")]
+        to: usize,
+        /// Takes whole words, too.
+        #[serde(default = "yes")]
+        words: bool,
+        /// Number of hash bins.
+        bins: usize,
+        /// Width of the table.
+        dim: usize,
+        /// Name of a table that it shares with other encodings; None: one of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
+    },
     /// Vocabulary id -> one learned number that is added to every score of the product, whoever asks. It passes the layers
     /// by: the embedding gets one number more, to which the query's embeddings have the temperature as counterpart. In
     /// the candidate tower only, as its last encoding.
@@ -90,6 +116,18 @@ pub enum Encoding {
         /// The field.
         field: String,
     },
+}
+
+fn three() -> usize {
+    3
+}
+
+fn five() -> usize {
+    5
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One side of a [`Encoding::Cross`].
@@ -132,6 +170,7 @@ impl Encoding {
             | Self::Cyclical { name, .. }
             | Self::Cross { name, .. }
             | Self::History { name, .. }
+            | Self::NGrams { name, .. }
             | Self::Bias { name, .. } => name,
         }
     }
@@ -142,7 +181,8 @@ impl Encoding {
             Self::Embedding { dim, .. }
             | Self::Buckets { dim, .. }
             | Self::Cross { dim, .. }
-            | Self::History { dim, .. } => *dim,
+            | Self::History { dim, .. }
+            | Self::NGrams { dim, .. } => *dim,
             Self::Normalised { .. } | Self::Bias { .. } => 1,
             Self::Cyclical { .. } => CYCLICAL_WIDTH,
         }
@@ -163,6 +203,11 @@ impl Encoding {
         matches!(self, Self::History { .. })
     }
 
+    /// True for [`Encoding::NGrams`].
+    pub fn is_n_grams(&self) -> bool {
+        matches!(self, Self::NGrams { .. })
+    }
+
     /// True for [`Encoding::Bias`].
     pub fn is_bias(&self) -> bool {
         matches!(self, Self::Bias { .. })
@@ -171,7 +216,9 @@ impl Encoding {
     /// Name of the table that it shares.
     pub fn table(&self) -> Option<&str> {
         match self {
-            Self::Embedding { table, .. } | Self::History { table, .. } => table.as_deref(),
+            Self::Embedding { table, .. } | Self::History { table, .. } | Self::NGrams { table, .. } => {
+                table.as_deref()
+            }
             _ => None,
         }
     }
@@ -189,7 +236,11 @@ impl Encoding {
     /// True when one table can be that of both.
     pub(super) fn can_share(&self, other: &Self) -> bool {
         let has_ids = |e: &Self| matches!(e, Self::Embedding { .. } | Self::History { .. });
-        self.width() == other.width() && has_ids(self) && has_ids(other)
+        let fits = match (self, other) {
+            (Self::NGrams { bins, .. }, Self::NGrams { bins: others, .. }) => bins == others,
+            _ => has_ids(self) && has_ids(other),
+        };
+        fits && self.width() == other.width()
     }
 
     /// The fields it reads.
@@ -200,6 +251,7 @@ impl Encoding {
             | Self::Normalised { field, .. }
             | Self::Cyclical { field, .. }
             | Self::History { field, .. }
+            | Self::NGrams { field, .. }
             | Self::Bias { field, .. } => vec![field],
             Self::Cross { parts, .. } => parts.iter().map(CrossPart::field).collect(),
         }
@@ -233,6 +285,18 @@ impl Encoding {
             | Self::Bias { field: name, .. } => {
                 if !field(name)?.has_vocabulary() {
                     return refuse(format!("field `{name}` has no vocabulary: use buckets or normalised"));
+                }
+                Ok(())
+            }
+            Self::NGrams { field: name, from, to, bins, .. } => {
+                if !field(name)?.has_vocabulary() {
+                    return refuse(format!("field `{name}` is no text"));
+                }
+                if !(1..=100_000_000).contains(bins) {
+                    return refuse(format!("bins is {bins}, allowed are 1 to 100,000,000"));
+                }
+                if *from < 1 || from > to || *to > 16 {
+                    return refuse(format!("n-grams of {from} to {to} characters, allowed are 1 to 16"));
                 }
                 Ok(())
             }

@@ -75,6 +75,7 @@ impl Vocabulary {
             | Encoding::Bias { field, .. } => self.lookup(field)?.len() + 1,
             Encoding::Buckets { field, .. } => self.buckets(field)?.boundaries().len() + 1,
             Encoding::Cross { bins, .. } => bins + 1,
+            Encoding::NGrams { bins, .. } => *bins,
             Encoding::Normalised { .. } | Encoding::Cyclical { .. } => 0,
         })
     }

@@ -98,6 +98,7 @@ impl World {
                 rows: rows.len(),
                 ids: rows.iter().flat_map(|r| [r.customer, r.channel]).collect::<Vec<u32>>().into(),
                 numbers: Vec::new().into(),
+                bags: Vec::new(),
             },
             candidates: TowerColumns { rows: products as usize, ids: ids.clone(), ..TowerColumns::default() },
             candidate: of(|r| if r.product == NO_PRODUCT { 0 } else { r.product }).into(),

@@ -67,15 +67,19 @@ impl CpuBackend {
         data.check(&model)?;
         weights.tie(&model);
         let (query, candidates) = (&data.query, &data.candidates);
-        for (tower, rows, ids) in
-            [(Tower::Query, query.rows, &*query.ids), (Tower::Candidate, candidates.rows, &candidates.ids)]
-        {
-            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(rows, ids)?;
+        for (tower, rows, ids, bags) in [
+            (Tower::Query, query.rows, &*query.ids, &query.bags),
+            (Tower::Candidate, candidates.rows, &candidates.ids, &candidates.bags),
+        ] {
+            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(rows, ids, bags)?;
         }
         check_settings(&config, &model, &data, &log_q)?;
         let (threads, products) = (pool.current_num_threads(), data.catalogue.len());
+        let bags = [query.bags.clone(), candidates.bags.clone()];
         let mut query = TowerStep::new(&model, &config, Tower::Query, &weights.query, threads);
         let mut candidate = TowerStep::new(&model, &config, Tower::Candidate, &weights.candidate, threads);
+        query.set_bags(&bags[0]);
+        candidate.set_bags(&bags[1]);
         let shared = SharedTables::new(&model, Towers { query: &mut query, candidate: &mut candidate });
         weights.untie(&model);
         Ok(Self {

@@ -10,6 +10,7 @@
 //! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
 //! | `tower_step.rs` | one tower through one step |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
+//! | `grams.rs` | n-grams of texts in a step |
 //! | `shared.rs` | tables that several encodings read |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
 //! | `pass.rs` | how a step goes through the layers: folding, dropout |
@@ -26,6 +27,7 @@ mod clock;
 mod distinct;
 mod folded;
 mod gradients;
+mod grams;
 mod matrix;
 mod objective;
 mod part;

@@ -8,6 +8,7 @@
 
 use super::clock::Clock;
 use super::distinct::Distinct;
+use super::grams::Grams;
 use super::matrix::Matrix;
 use super::shared::{Summed, TableGradient};
 use crate::dropout::Mask;
@@ -15,7 +16,8 @@ use crate::optim::{Optimiser, Step};
 use ndarray::{ArrayView2, s};
 use pulp::Arch;
 use recs_core::kernel::{add, add_scaled};
-use recs_core::model::{Histories, Table};
+use recs_core::model::{Bags, Histories, Table};
+use std::sync::Arc;
 
 /// What a batch reads: of one column of ids, or of its histories.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +49,10 @@ pub(super) struct TablePart {
     at: usize,
     dim: usize,
     pub(super) sharing: Sharing,
+    /// What ids stand for, where they are no rows of the table.
+    grams: Option<Box<Grams>>,
     pub(super) distinct: Distinct,
-    /// The distinct rows. `[distinct, dim]`
+    /// The distinct rows, or what distinct ids stand for. `[distinct, dim]`
     rows: Matrix,
     /// Their products with the kernel; nothing without one. `[distinct, out]`
     products: Matrix,
@@ -76,6 +80,7 @@ impl TablePart {
             at,
             dim,
             sharing: Sharing::Own,
+            grams: None,
             distinct: Distinct::new(rows),
             rows: Matrix::default(),
             products: Matrix::default(),
@@ -88,6 +93,18 @@ impl TablePart {
             offsets: Vec::new(),
             weights: Vec::new(),
         }
+    }
+
+    /// Takes the lists that ids stand for.
+    pub(super) fn set_bags(&mut self, bags: Arc<Bags>) {
+        let rows = self.distinct.limit();
+        self.distinct = Distinct::new(bags.len());
+        self.grams = Some(Box::new(Grams::new(bags, rows)));
+    }
+
+    /// Rows of the table.
+    pub(super) fn table_rows(&self) -> usize {
+        self.grams.as_ref().map_or(self.distinct.limit(), |grams| grams.distinct.limit())
     }
 
     /// Adds to `y` what member `i` of the batch has: the products of its rows with the kernel.
@@ -126,7 +143,11 @@ impl TablePart {
 
     /// Gradient of what this part read of the table.
     pub(super) fn read_gradient(&self) -> TableGradient<'_> {
-        let (ids, values) = (&self.distinct.ids[..], self.gradient.as_slice());
+        let (distinct, gradient) = match &self.grams {
+            Some(grams) => (&grams.distinct, &grams.gradient),
+            None => (&self.distinct, &self.gradient),
+        };
+        let (ids, values) = (&distinct.ids[..], gradient.as_slice());
         TableGradient { ids, values, unsummed_squares: self.unsummed_squares }
     }
 
@@ -148,9 +169,15 @@ impl TablePart {
         }
         let weights = weights.as_slice_mut().unwrap_or_default();
         let (state, step) = optimiser;
-        state.catch_up(weights, &self.distinct.ids, step);
         let n = self.distinct.ids.len();
         self.rows.reshape(n, self.dim);
+        if let Some(grams) = &mut self.grams {
+            grams.fill(&self.distinct.ids);
+            state.catch_up(weights, &grams.distinct.ids, step);
+            grams.pool(&self.distinct.ids, weights, &mut self.rows);
+            return;
+        }
+        state.catch_up(weights, &self.distinct.ids, step);
         for (i, &id) in self.distinct.ids.iter().enumerate() {
             self.rows
                 .row_mut(i)
@@ -193,6 +220,19 @@ impl TablePart {
     /// With `gram`, the sum over the batch of delta delta^T, also [`TablePart::unsummed_squares`]: the sum over the batch of
     /// `|delta W^T|^2` is the trace of `W gram W^T`.
     pub(super) fn backward<'a>(
+        &mut self,
+        delta: impl Fn(usize) -> &'a [f32],
+        kernel: Option<&ArrayView2<'_, f32>>,
+        gram: Option<&ArrayView2<'_, f32>>,
+        clock: &Clock,
+    ) {
+        self.rows_backward(delta, kernel, gram, clock);
+        if let Some(grams) = &mut self.grams {
+            grams.spread(&self.distinct.ids, &self.gradient);
+        }
+    }
+
+    fn rows_backward<'a>(
         &mut self,
         delta: impl Fn(usize) -> &'a [f32],
         kernel: Option<&ArrayView2<'_, f32>>,

@@ -63,7 +63,7 @@ impl SharedTables {
         }
         tables.retain(|shared| shared.readers.len() > 1);
         for SharedTable { owner, readers } in &tables {
-            let rows = towers.of(owner.tower).parts[owner.table].distinct.limit();
+            let rows = towers.of(owner.tower).parts[owner.table].table_rows();
             for reader in &readers[1..] {
                 towers.of(reader.tower).parts[reader.table].sharing = Sharing::Borrows;
             }

@@ -14,9 +14,9 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::kernel::prefetch;
-use recs_core::model::{Dense, Histories, ModelConfig, Table, TowerConfig, TowerWeights};
+use recs_core::model::{BagColumn, Dense, Histories, ModelConfig, Table, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Rows between the one that is read and the one that memory is asked for.
 const AHEAD: usize = 16;
@@ -102,6 +102,15 @@ impl TowerStep {
             has_bias: model.schema.widths(tower).has_bias,
             counterpart: (tower == Tower::Query && model.has_bias()).then_some(model.temperature),
             dropout: Dropout::new(rates, config.seed, tower),
+        }
+    }
+
+    /// Takes the lists of n-grams that ids stand for.
+    pub(super) fn set_bags(&mut self, bags: &[BagColumn]) {
+        for part in &mut self.parts {
+            if let Some(bags) = bags.iter().find(|bags| part.column == Some(bags.column)) {
+                part.set_bags(Arc::clone(&bags.bags));
+            }
         }
     }
 
