@@ -8,7 +8,7 @@ use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use crate::schedule::ScheduleConfig;
 use crate::trainer::{EvaluateOptions, RepeatConfig};
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
-use recs_core::schema::Schema;
+use recs_core::schema::{Encoding, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -45,6 +45,17 @@ pub enum Examples {
     Customers(HoldOut),
 }
 
+/// Encodings in place of a preset's.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct EncodingsConfig {
+    /// Of the query tower; None: the preset's.
+    pub query: Option<Vec<Encoding>>,
+    /// Of the candidate tower; None: the preset's.
+    pub candidate: Option<Vec<Encoding>>,
+}
+
 /// A training run. Start from [`TrainConfig::recommended`] or [`TrainConfig::reference`] and change fields, or from
 /// [`TrainConfig::from_overrides`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +79,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Threads of the training's own pool; 0 = all cores.
     pub threads: usize,
+    /// What the towers read, where it is not what the preset has.
+    #[serde(default)]
+    pub encodings: EncodingsConfig,
     /// The customer's tower.
     pub query: TowerConfig,
     /// The product's tower.
@@ -124,6 +138,7 @@ impl TrainConfig {
             learning_rate: 1e-3,
             seed: 7,
             threads: 0,
+            encodings: EncodingsConfig::default(),
             query: tower.clone(),
             candidate: tower,
             loss: LossConfig::reference(),
@@ -159,6 +174,7 @@ impl TrainConfig {
             learning_rate: 1e-2,
             seed: 7,
             threads: 0,
+            encodings: EncodingsConfig::default(),
             query: tower.clone(),
             candidate: tower,
             loss: LossConfig::recommended(),
@@ -213,15 +229,22 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// The model of this run over `schema`: its own encodings for `reference`, the recommended ones otherwise.
+    /// The model of this run over `schema`: its own encodings for `reference`, the recommended ones otherwise, and in their
+    /// place those of [`TrainConfig::encodings`].
     ///
     /// # Errors
     /// [`Error::Core`] when towers and schema do not fit.
     pub fn model(&self, schema: &Schema) -> Result<ModelConfig> {
-        let schema = match self.preset {
+        let mut schema = match self.preset {
             Preset::Reference => schema.clone(),
             Preset::Recommended => schema.clone().with_recommended_encodings()?,
         };
+        let EncodingsConfig { query, candidate } = &self.encodings;
+        for (own, encodings) in [(query, &mut schema.query), (candidate, &mut schema.candidate)] {
+            if let Some(own) = own {
+                encodings.clone_from(own);
+            }
+        }
         let model = ModelConfig {
             schema,
             query: self.query.clone(),

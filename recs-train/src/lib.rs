@@ -51,7 +51,7 @@ pub mod tracking;
 pub mod trainer;
 
 pub use checkpoint::CheckpointConfig;
-pub use config::{EarlyStopping, Examples, Preset, TrainConfig};
+pub use config::{EarlyStopping, EncodingsConfig, Examples, Preset, TrainConfig};
 pub use data::{LoadOptions, TrainData};
 pub use dropout::{DropoutConfig, TowerDropout};
 pub use error::{Error, Result};

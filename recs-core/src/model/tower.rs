@@ -4,7 +4,7 @@ use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, Towe
 use crate::error::{Error, Result};
 use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
-use ndarray::{Array2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayViewMut1, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -164,18 +164,14 @@ impl TowerModel {
                 let to = at + if encoding.is_bias() { 0 } else { encoding.width() };
                 let mut part = target.slice_mut(s![at..to]);
                 if encoding.is_n_grams() {
-                    let (id, embeddings) =
-                        (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
+                    let id = columns.ids[row * tables + id_at] as usize;
                     let bags = columns.bags.iter().find(|bags| bags.column == id_at);
                     let list = bags.map_or(&[][..], |bags| bags.bags.list(id));
-                    part.fill(0.0);
-                    for &id in list {
-                        if id as usize >= embeddings.nrows() {
-                            return shape(encoding.name(), embeddings.nrows(), id as usize);
-                        }
-                        part += &embeddings.row(id as usize);
+                    let (embeddings, weight) =
+                        (&self.weights.embeddings[table], 1.0 / list.len().max(1) as f32);
+                    if let Err(id) = pool(embeddings, part, list.iter().map(|&id| (id, weight))) {
+                        return shape(encoding.name(), embeddings.nrows(), id);
                     }
-                    part *= 1.0 / list.len().max(1) as f32;
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.has_id() {
                     let (id, embeddings) =
@@ -189,15 +185,13 @@ impl TowerModel {
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.is_history() {
                     let embeddings = &self.weights.embeddings[table];
-                    part.fill(0.0);
-                    if row < columns.histories.rows() {
-                        let (ids, weights) = columns.histories.row(row);
-                        for (&id, &weight) in ids.iter().zip(weights) {
-                            if id as usize >= embeddings.nrows() {
-                                return shape(encoding.name(), embeddings.nrows(), id as usize);
-                            }
-                            part.scaled_add(weight, &embeddings.row(id as usize));
-                        }
+                    let (ids, weights) = match row < columns.histories.rows() {
+                        true => columns.histories.row(row),
+                        false => (&[][..], &[][..]),
+                    };
+                    let rows = ids.iter().copied().zip(weights.iter().copied());
+                    if let Err(id) = pool(embeddings, part, rows) {
+                        return shape(encoding.name(), embeddings.nrows(), id);
                     }
                     table += 1;
                 } else {
@@ -210,6 +204,22 @@ impl TowerModel {
         }
         Ok(())
     }
+}
+
+/// Writes the weighted sum of rows of a table, or gives the id of one that it does not have.
+fn pool(
+    table: &Table,
+    mut into: ArrayViewMut1<'_, f32>,
+    rows: impl Iterator<Item = (u32, f32)>,
+) -> std::result::Result<(), usize> {
+    into.fill(0.0);
+    for (id, weight) in rows {
+        if id as usize >= table.nrows() {
+            return Err(id as usize);
+        }
+        into.scaled_add(weight, &table.row(id as usize));
+    }
+    Ok(())
 }
 
 fn dense(x: &Array2<f32>, layer: &Dense) -> Array2<f32> {

@@ -20,6 +20,7 @@ pub const CYCLICAL_WIDTH: usize = 8;
 /// vocabularies. Their gradients are added, there is one optimiser state, and one tensor in `weights.safetensors`. In
 /// TensorFlow: one variable that several `tf.nn.embedding_lookup` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Encoding {
     /// Vocabulary id (0 = out of vocabulary) -> row of a table of `vocabulary + 1` rows.
@@ -132,6 +133,7 @@ fn yes() -> bool {
 
 /// One side of a [`Encoding::Cross`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CrossPart {
     /// The value itself, integers as decimal text.

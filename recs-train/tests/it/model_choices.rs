@@ -3,7 +3,7 @@
 use super::finite_differences::{check, made};
 use ndarray::Array2;
 use recs_core::model::{Activation, TowerModel, Weights};
-use recs_core::schema::Tower;
+use recs_core::schema::{Schema, Tower};
 use recs_train::backend::{Backend, Batch, CpuBackend};
 use recs_train::loss::{LossConfig, Reduction};
 use recs_train::optim::Clip;
@@ -161,7 +161,7 @@ fn settings_have_names_and_defaults() {
     assert_eq!((config.l2, config.query.activation), (1e-4, Activation::Silu));
     assert_eq!((config.dropout.query.hidden, config.dropout.candidate), (0.2, TowerDropout::default()));
     let mut old = serde_json::to_value(TrainConfig::recommended()).unwrap();
-    for name in ["l2", "dropout"] {
+    for name in ["l2", "dropout", "encodings"] {
         assert!(old.as_object_mut().unwrap().remove(name).is_some());
     }
     assert_eq!(serde_json::from_value::<TrainConfig>(old).unwrap(), TrainConfig::recommended());
@@ -172,4 +172,23 @@ fn settings_have_names_and_defaults() {
         let refused = TrainConfig::from_overrides(changes.as_object().unwrap()).unwrap_err().to_string();
         assert!(refused.contains(name), "{refused}");
     }
+}
+
+#[test]
+fn encodings_come_from_the_configuration() {
+    let shared = |field: &str, kind: &str| json!({"kind": kind, "name": field, "field": "product_id", "dim": 24, "table": "p"});
+    let n_grams = json!({"kind": "n_grams", "name": "words", "field": "art_name", "bins": 500, "dim": 8});
+    let changes = json!({
+        "encodings": {"query": [shared("history", "history")], "candidate": [shared("product", "embedding"), n_grams]},
+        "query": {"layers": [16]}, "candidate": {"layers": [16]},
+    });
+    let config = TrainConfig::from_overrides(changes.as_object().unwrap()).unwrap();
+    let model = config.model(&Schema::retail()).unwrap();
+    assert_eq!((model.schema.query.len(), model.schema.candidate.len()), (1, 2));
+    assert_eq!(model.schema.table_places(Tower::Candidate)[0], model.schema.table_places(Tower::Query)[0]);
+    assert_eq!((model.input_width(Tower::Candidate), model.embedding_dim()), (32, 16));
+    let other = json!({"encodings": {"query": [shared("history", "history")]}});
+    let config = TrainConfig::from_overrides(other.as_object().unwrap()).unwrap();
+    let refused = config.model(&Schema::retail()).unwrap_err().to_string();
+    assert!(refused.contains("query embeddings have 24 numbers"), "{refused}");
 }
