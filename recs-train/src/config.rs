@@ -1,13 +1,14 @@
 //! What a training run is: model, objective, optimiser, schedule, split.
 
 use crate::data::{HoldOut, SplitKind};
+use crate::dropout::DropoutConfig;
 use crate::error::{Error, Result};
 use crate::loss::LossConfig;
 use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use crate::schedule::ScheduleConfig;
 use crate::trainer::{EvaluateOptions, RepeatConfig, TrendConfig};
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
-use recs_core::schema::Schema;
+use recs_core::schema::{Encoding, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -44,6 +45,17 @@ pub enum Examples {
     Customers(HoldOut),
 }
 
+/// Encodings in place of a preset's.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct EncodingsConfig {
+    /// Of the query tower; None: the preset's.
+    pub query: Option<Vec<Encoding>>,
+    /// Of the candidate tower; None: the preset's.
+    pub candidate: Option<Vec<Encoding>>,
+}
+
 /// A training run. Start from [`TrainConfig::recommended`] or [`TrainConfig::reference`] and change fields, or from
 /// [`TrainConfig::from_overrides`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +79,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Threads of the training's own pool; 0 = all cores.
     pub threads: usize,
+    /// What the towers read, where it is not what the preset has.
+    #[serde(default)]
+    pub encodings: EncodingsConfig,
     /// The customer's tower.
     pub query: TowerConfig,
     /// The product's tower.
@@ -77,8 +92,15 @@ pub struct TrainConfig {
     pub optimiser: OptimiserConfig,
     /// Clipping of gradients.
     pub clip: Clip,
-    /// L1 penalty on the first kernel of each tower.
+    /// L1 penalty on the first kernel of each tower: `l1 * sum of |w|`.
     pub l1: f32,
+    /// L2 penalty on every kernel: `l2 * sum of w^2`, as `keras.regularizers.L2`. It goes through the optimiser; Adam's
+    /// `weight_decay` does not.
+    #[serde(default)]
+    pub l2: f32,
+    /// Numbers set to 0 at random while training.
+    #[serde(default)]
+    pub dropout: DropoutConfig,
     /// Warm-up and reduction on plateau.
     pub schedule: ScheduleConfig,
     /// None: all epochs.
@@ -122,12 +144,15 @@ impl TrainConfig {
             learning_rate: 1e-3,
             seed: 7,
             threads: 0,
+            encodings: EncodingsConfig::default(),
             query: tower.clone(),
             candidate: tower,
             loss: LossConfig::reference(),
             optimiser: OptimiserConfig::keras_adam(),
             clip: Clip::PerVariable { norm: 1.0 },
             l1: 0.02,
+            l2: 0.0,
+            dropout: DropoutConfig::default(),
             schedule: ScheduleConfig::constant(),
             early_stopping: None,
             repeat: None,
@@ -158,6 +183,7 @@ impl TrainConfig {
             learning_rate: 1e-2,
             seed: 7,
             threads: 0,
+            encodings: EncodingsConfig::default(),
             query: tower.clone(),
             candidate: tower,
             loss: LossConfig::recommended(),
@@ -167,6 +193,8 @@ impl TrainConfig {
             },
             clip: Clip::None,
             l1: 0.0,
+            l2: 0.0,
+            dropout: DropoutConfig::default(),
             schedule: ScheduleConfig::recommended(),
             early_stopping: None,
             repeat: Some(RepeatConfig::default()),
@@ -221,15 +249,22 @@ impl TrainConfig {
         Ok(config)
     }
 
-    /// The model of this run over `schema`: its own encodings for `reference`, the recommended ones otherwise.
+    /// The model of this run over `schema`: its own encodings for `reference`, the recommended ones otherwise, and in their
+    /// place those of [`TrainConfig::encodings`].
     ///
     /// # Errors
     /// [`Error::Core`] when towers and schema do not fit.
     pub fn model(&self, schema: &Schema) -> Result<ModelConfig> {
-        let schema = match self.preset {
+        let mut schema = match self.preset {
             Preset::Reference => schema.clone(),
             Preset::Recommended => schema.clone().with_recommended_encodings()?,
         };
+        let EncodingsConfig { query, candidate } = &self.encodings;
+        for (own, encodings) in [(query, &mut schema.query), (candidate, &mut schema.candidate)] {
+            if let Some(own) = own {
+                encodings.clone_from(own);
+            }
+        }
         let model = ModelConfig {
             schema,
             query: self.query.clone(),
@@ -261,9 +296,12 @@ impl TrainConfig {
                 return refuse(name, format!("is {value}, must be above 0"));
             }
         }
-        if !(self.l1.is_finite() && self.l1 >= 0.0) {
-            return refuse("l1", format!("is {}, must not be negative", self.l1));
+        for (name, penalty) in [("l1", self.l1), ("l2", self.l2)] {
+            if !(penalty.is_finite() && penalty >= 0.0) {
+                return refuse(name, format!("is {penalty}, must not be negative"));
+            }
         }
+        self.dropout.validate()?;
         if self.max_loss_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 1.0)) {
             return refuse("max_loss_ratio", "must be above 1".into());
         }

@@ -27,7 +27,7 @@
 //! |---|---|
 //! | [`data`] | shards -> columns, splits, shuffling |
 //! | [`backend`] | the arithmetic of a step |
-//! | [`loss`], [`optim`], [`schedule`] | one algorithm a file |
+//! | [`loss`], [`optim`], [`schedule`], [`dropout`] | one algorithm a file |
 //! | [`trainer`] | epochs, evaluation, artifact |
 //! | [`search`] | settings, by random search or successive halving |
 //! | [`checkpoint`] | long runs that are killed, and go on |
@@ -42,6 +42,7 @@ pub mod backend;
 pub mod checkpoint;
 mod config;
 pub mod data;
+pub mod dropout;
 /// The error of this crate.
 pub mod error;
 pub mod loss;
@@ -52,7 +53,8 @@ pub mod tracking;
 pub mod trainer;
 
 pub use checkpoint::CheckpointConfig;
-pub use config::{EarlyStopping, Examples, Preset, TrainConfig};
+pub use config::{EarlyStopping, EncodingsConfig, Examples, Preset, TrainConfig};
 pub use data::{LoadOptions, TrainData};
+pub use dropout::{DropoutConfig, TowerDropout};
 pub use error::{Error, Result};
 pub use trainer::{EvaluateOptions, Evaluation, Fitted, Trainer};

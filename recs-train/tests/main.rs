@@ -11,9 +11,12 @@ mod it {
     mod losses;
     #[cfg(feature = "mlflow")]
     mod mlflow;
+    mod model_choices;
+    mod n_grams;
     mod reference;
     mod search;
     mod shards;
+    mod shared_tables;
     mod trainer;
     mod warm_start;
 }

@@ -94,6 +94,7 @@ macro_rules! dispatch {
         }
     };
 }
+pub(super) use dispatch;
 
 #[inline(always)]
 fn exp_body(values: &mut [f32], shift: f32) {

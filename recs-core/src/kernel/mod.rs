@@ -5,10 +5,12 @@
 //! | `add.rs` | sums of rows |
 //! | `dot.rs` | dot products of rows: AVX-512, AVX2, scalar |
 //! | `gemm.rs` | matrix product over ndarray views, one thread (callers split the work) |
+//! | `activation.rs` | activations of a row and their slopes |
 //! | `exp.rs` | exponential of a row, the same bits on every machine |
 //! | `prefetch.rs` | rows of a table that will be read soon |
 //! | `top_k.rs` | the k best of many scores without sorting them all |
 
+mod activation;
 mod add;
 mod dot;
 mod exp;
@@ -16,6 +18,7 @@ mod gemm;
 mod prefetch;
 mod top_k;
 
+pub use activation::{activate_in_place, activate_with_slopes};
 pub use add::{add, add_scaled};
 pub use dot::{dot, dot_rows, dot_scalar};
 pub use exp::{exp, exp_in_place, exp_sum_biased};

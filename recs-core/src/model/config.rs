@@ -14,6 +14,17 @@ pub enum Activation {
     Linear,
     /// max(x, 0).
     Relu,
+    /// x above 0, 0.2 x below: `tf.nn.leaky_relu` (Maas, Hannun and Ng 2013).
+    LeakyRelu,
+    /// x times the normal distribution function of x: `tf.nn.gelu` (Hendrycks and Gimpel 2016,
+    /// <https://arxiv.org/abs/1606.08415>), in its exact form.
+    Gelu,
+    /// x / (1 + e^-x), also called swish: `tf.nn.silu` (Ramachandran, Zoph and Le 2017,
+    /// <https://arxiv.org/abs/1710.05941>).
+    #[serde(alias = "swish")]
+    Silu,
+    /// `tf.nn.tanh`.
+    Tanh,
 }
 
 /// The layers of one tower.

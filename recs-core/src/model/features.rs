@@ -1,6 +1,7 @@
 //! Rows of values -> the integers and numbers that towers read.
 
-use super::{Histories, cyclical};
+use super::ngrams::NGramRule;
+use super::{BagColumn, Bags, Histories, cyclical};
 use crate::error::{Error, Result};
 use crate::hash::hash_bucket;
 use crate::schema::{CYCLICAL_WIDTH, CrossPart, Encoding, Schema, Tower, Value};
@@ -16,12 +17,14 @@ use std::sync::Arc;
 pub struct TowerColumns {
     /// Rows.
     pub rows: usize,
-    /// One id per table encoding, in schema order.
+    /// One id per table encoding, in schema order: of n-grams the list in `bags`.
     pub ids: Vec<u32>,
     /// Numbers of the encodings without a table, in schema order.
     pub numbers: Vec<f32>,
     /// What each row's customer bought before; rows beyond its end have no history.
     pub histories: Histories,
+    /// Lists of n-grams, for each encoding of such.
+    pub bags: Vec<BagColumn>,
 }
 
 impl TowerColumns {
@@ -31,12 +34,20 @@ impl TowerColumns {
         self.ids.clear();
         self.numbers.clear();
         self.histories.clear();
+        self.bags.clear();
     }
 
     /// Appends the rows of another part of the same tower.
     pub fn append(&mut self, mut other: Self) {
         self.histories.pad(self.rows);
         self.histories.append(&other.histories);
+        let width = other.ids.len() / other.rows.max(1);
+        if self.bags.is_empty() {
+            self.bags = other.bags;
+        } else {
+            let bags = self.bags.iter_mut().zip(&other.bags);
+            bags.for_each(|(bags, others)| bags.append(others, &mut other.ids, width));
+        }
         self.rows += other.rows;
         self.ids.append(&mut other.ids);
         self.numbers.append(&mut other.numbers);
@@ -63,6 +74,17 @@ impl FeatureEncoder {
         let query = TowerEncoder::new(schema, Tower::Query, Arc::clone(&vocabulary))?;
         Ok(Self { query, candidate: TowerEncoder::new(schema, Tower::Candidate, vocabulary)? })
     }
+
+    /// As [`FeatureEncoder::new`], for many rows: a text has the list of n-grams that its value of the vocabulary has in
+    /// [`TowerEncoder::value_bags`], instead of one for each row; unknown text has none.
+    ///
+    /// # Errors
+    /// As [`FeatureEncoder::new`].
+    pub fn of_values(schema: &Schema, vocabulary: Arc<Vocabulary>) -> Result<Self> {
+        let mut encoder = Self::new(schema, vocabulary)?;
+        (encoder.query.bags_of_values, encoder.candidate.bags_of_values) = (true, true);
+        Ok(encoder)
+    }
 }
 
 /// Encodes the rows of one tower.
@@ -72,6 +94,8 @@ pub struct TowerEncoder {
     steps: Vec<Step>,
     tables: usize,
     numbers: usize,
+    /// Ids of n-grams are those of values.
+    bags_of_values: bool,
 }
 
 /// An encoding with the places of its fields in a row.
@@ -102,7 +126,7 @@ impl TowerEncoder {
             steps.push(Step { encoding: encoding.clone(), at: [first, second], mean, inverse_std });
         }
         let widths = schema.widths(tower);
-        Ok(Self { vocabulary, steps, tables: widths.ids, numbers: widths.numbers })
+        Ok(Self { vocabulary, steps, tables: widths.ids, numbers: widths.numbers, bags_of_values: false })
     }
 
     /// Ids per row.
@@ -120,6 +144,24 @@ impl TowerEncoder {
         &self.vocabulary
     }
 
+    /// The n-grams of every value of the vocabulary, by id; of id 0 none. Memory: some 4 bytes for each character and
+    /// length of a distinct text.
+    ///
+    /// # Errors
+    /// [`Error::MissingVocabulary`].
+    pub fn value_bags(&self) -> Result<Vec<BagColumn>> {
+        let mut columns = Vec::new();
+        let with_id = self.steps.iter().filter(|step| step.encoding.has_id());
+        for (column, step) in with_id.enumerate() {
+            let Some((field, rule)) = n_grams(&step.encoding) else { continue };
+            let mut bags = Bags::default();
+            bags.push([]);
+            self.vocabulary.lookup(field)?.values().for_each(|text| bags.push(rule.rows(text)));
+            columns.push(BagColumn { column, bags: Arc::new(bags) });
+        }
+        Ok(columns)
+    }
+
     /// Appends one row; `row` holds the values of all fields in schema order (those of the other tower are not read).
     /// Unknown text gets id 0.
     ///
@@ -132,6 +174,9 @@ impl TowerEncoder {
         match encoded {
             Ok(()) => columns.rows += 1,
             Err(_) => {
+                // Each row has one list of each.
+                let lists = columns.bags.iter_mut();
+                lists.for_each(|lists| Arc::make_mut(&mut lists.bags).truncate(columns.rows));
                 columns.ids.truncate(before.0);
                 columns.numbers.truncate(before.1);
             }
@@ -144,6 +189,21 @@ impl TowerEncoder {
             Encoding::Embedding { field, .. } | Encoding::Bias { field, .. } => {
                 let lookup = self.vocabulary.lookup(field)?;
                 columns.ids.push(lookup_id(lookup, value(row, step.at[0], field)?, field)?);
+            }
+            Encoding::NGrams { field, .. } if self.bags_of_values => {
+                let lookup = self.vocabulary.lookup(field)?;
+                columns.ids.push(lookup_id(lookup, value(row, step.at[0], field)?, field)?);
+            }
+            Encoding::NGrams { field, .. } => {
+                let Some((_, rule)) = n_grams(&step.encoding) else { return Ok(()) };
+                let rows = match value(row, step.at[0], field)? {
+                    Value::Text(text) => rule.rows(text),
+                    Value::Int64(n) => rule.rows(itoa::Buffer::new().format(*n)),
+                    found @ Value::Float(_) => return Err(wrong_type(field, "bytes or int64", found)),
+                };
+                let column = columns.ids.len() - columns.rows * self.tables;
+                let list = push_bag(columns, column, rows);
+                columns.ids.push(list);
             }
             // A history is not a value of the row: whoever knows the customer's purchases adds it.
             Encoding::History { .. } => {}
@@ -189,6 +249,27 @@ impl TowerEncoder {
         }
         Ok(())
     }
+}
+
+/// Field and rule of an encoding by n-grams.
+fn n_grams(encoding: &Encoding) -> Option<(&str, NGramRule)> {
+    match encoding {
+        Encoding::NGrams { field, from, to, words, bins, .. } => {
+            Some((field, NGramRule { from: *from, to: *to, words: *words, bins: *bins }))
+        }
+        _ => None,
+    }
+}
+
+/// Appends a list to those of an id column, and gives its place.
+fn push_bag(columns: &mut TowerColumns, column: usize, rows: Vec<u32>) -> u32 {
+    let at = columns.bags.iter().position(|bags| bags.column == column).unwrap_or_else(|| {
+        columns.bags.push(BagColumn { column, ..BagColumn::default() });
+        columns.bags.len() - 1
+    });
+    let bags = Arc::make_mut(&mut columns.bags[at].bags);
+    bags.push(rows);
+    bags.len() as u32 - 1
 }
 
 /// Text of a cross: on the stack up to 128 bytes.

@@ -5,6 +5,7 @@
 //! | `config.rs` | [`ModelConfig`]: schema plus the layers of each tower |
 //! | `weights.rs` | [`Weights`]: tables and dense layers, `weights.safetensors` |
 //! | `features.rs` | [`FeatureEncoder`]: rows -> [`TowerColumns`], ids and numbers; training and serving share it |
+//! | `ngrams.rs`, `bags.rs` | hashed n-grams of texts; [`Bags`]: lists of table rows |
 //! | `history.rs` | [`Histories`]: what customers bought before, as a feature |
 //! | `cyclical.rs` | phases of time, in float32 as TensorFlow computes them |
 //! | `tower.rs` | [`TowerModel`]: columns -> embeddings |
@@ -13,16 +14,19 @@
 //! row of values -> FeatureEncoder -> ids [tables] + numbers -> gather, concat -> Dense ... Dense -> (L2) -> embedding
 //! ```
 
+mod bags;
 mod config;
 mod cyclical;
 mod features;
 mod history;
+mod ngrams;
 mod tower;
 mod weights;
 
+pub use bags::{BagColumn, Bags};
 pub use config::{Activation, ModelConfig, TowerConfig};
 pub use cyclical::cyclical;
 pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
 pub use history::Histories;
 pub use tower::{TowerModel, activate, l2_normalise};
-pub use weights::{Dense, NamedTensor, TowerWeights, WEIGHTS_FILE, Weights};
+pub use weights::{Dense, NamedTensor, Table, TowerWeights, WEIGHTS_FILE, Weights, table_name};

@@ -1,10 +1,10 @@
 //! Encoded rows -> embeddings.
 
-use super::{Activation, Dense, ModelConfig, TowerColumns, TowerWeights};
+use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, TowerWeights};
 use crate::error::{Error, Result};
-use crate::kernel::gemm;
+use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
-use ndarray::{Array2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayViewMut1, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -60,13 +60,13 @@ impl TowerModel {
         self.dim
     }
 
-    /// Refuses ids `[rows, tables]` of which one is beyond its table, and those of another tower.
+    /// Refuses ids `[rows, tables]` of which one is beyond its table or its lists, and those of another tower.
     ///
     /// # Errors
     /// [`Error::Shape`].
-    pub fn check(&self, rows: usize, ids: &[u32]) -> Result<()> {
+    pub fn check(&self, rows: usize, ids: &[u32], bags: &[BagColumn]) -> Result<()> {
         let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.weights.embeddings);
-        let tables: Vec<&Array2<f32>> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
+        let tables: Vec<&Table> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
         let shape = |tensor: &str, expected, got| {
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };
@@ -74,6 +74,16 @@ impl TowerModel {
             return shape("ids", vec![rows, tables.len()], vec![ids.len()]);
         }
         for (i, table) in tables.iter().enumerate() {
+            if let Some(BagColumn { bags, .. }) = bags.iter().find(|bags| bags.column == i) {
+                if let Some(id) = bags.highest().filter(|&id| id as usize >= table.nrows()) {
+                    return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
+                }
+                let highest = ids.iter().skip(i).step_by(tables.len()).max();
+                if let Some(&id) = highest.filter(|&&id| id as usize >= bags.len()) {
+                    return shape(&format!("lists of table {i}"), vec![bags.len()], vec![id as usize]);
+                }
+                continue;
+            }
             let highest = ids.iter().skip(i).step_by(tables.len()).max();
             if let Some(&id) = highest.filter(|&&id| id as usize >= table.nrows()) {
                 return shape(&format!("table {i}"), vec![table.nrows()], vec![id as usize]);
@@ -153,7 +163,17 @@ impl TowerModel {
             for encoding in &self.encodings {
                 let to = at + if encoding.is_bias() { 0 } else { encoding.width() };
                 let mut part = target.slice_mut(s![at..to]);
-                if encoding.has_id() {
+                if encoding.is_n_grams() {
+                    let id = columns.ids[row * tables + id_at] as usize;
+                    let bags = columns.bags.iter().find(|bags| bags.column == id_at);
+                    let list = bags.map_or(&[][..], |bags| bags.bags.list(id));
+                    let (embeddings, weight) =
+                        (&self.weights.embeddings[table], 1.0 / list.len().max(1) as f32);
+                    if let Err(id) = pool(embeddings, part, list.iter().map(|&id| (id, weight))) {
+                        return shape(encoding.name(), embeddings.nrows(), id);
+                    }
+                    (table, id_at) = (table + 1, id_at + 1);
+                } else if encoding.has_id() {
                     let (id, embeddings) =
                         (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
                     if id >= embeddings.nrows() {
@@ -165,15 +185,13 @@ impl TowerModel {
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.is_history() {
                     let embeddings = &self.weights.embeddings[table];
-                    part.fill(0.0);
-                    if row < columns.histories.rows() {
-                        let (ids, weights) = columns.histories.row(row);
-                        for (&id, &weight) in ids.iter().zip(weights) {
-                            if id as usize >= embeddings.nrows() {
-                                return shape(encoding.name(), embeddings.nrows(), id as usize);
-                            }
-                            part.scaled_add(weight, &embeddings.row(id as usize));
-                        }
+                    let (ids, weights) = match row < columns.histories.rows() {
+                        true => columns.histories.row(row),
+                        false => (&[][..], &[][..]),
+                    };
+                    let rows = ids.iter().copied().zip(weights.iter().copied());
+                    if let Err(id) = pool(embeddings, part, rows) {
+                        return shape(encoding.name(), embeddings.nrows(), id);
                     }
                     table += 1;
                 } else {
@@ -188,6 +206,22 @@ impl TowerModel {
     }
 }
 
+/// Writes the weighted sum of rows of a table, or gives the id of one that it does not have.
+fn pool(
+    table: &Table,
+    mut into: ArrayViewMut1<'_, f32>,
+    rows: impl Iterator<Item = (u32, f32)>,
+) -> std::result::Result<(), usize> {
+    into.fill(0.0);
+    for (id, weight) in rows {
+        if id as usize >= table.nrows() {
+            return Err(id as usize);
+        }
+        into.scaled_add(weight, &table.row(id as usize));
+    }
+    Ok(())
+}
+
 fn dense(x: &Array2<f32>, layer: &Dense) -> Array2<f32> {
     let mut y = Array2::zeros((x.nrows(), layer.kernel.ncols()));
     y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
@@ -197,9 +231,9 @@ fn dense(x: &Array2<f32>, layer: &Dense) -> Array2<f32> {
 
 /// Applies an activation in place.
 pub fn activate(activation: Activation, mut x: ArrayViewMut2<'_, f32>) {
-    match activation {
-        Activation::Linear => {}
-        Activation::Relu => x.mapv_inplace(|v| v.max(0.0)),
+    match x.as_slice_mut() {
+        Some(x) => activate_in_place(activation, x),
+        None => x.iter_mut().for_each(|x| activate_in_place(activation, std::slice::from_mut(x))),
     }
 }
 

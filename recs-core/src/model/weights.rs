@@ -1,16 +1,16 @@
 //! The numbers of a model, and `weights.safetensors`.
 //!
-//! Tensors, all f32, little-endian, row-major: `{tower}.{encoding}.embedding` `[rows, dim]` and
-//! `{tower}.dense_{i}.kernel` `[in, out]`, `{tower}.dense_{i}.bias` `[out]`.
+//! Tensors, all f32, little-endian, row-major: `{tower}.{encoding}.embedding` `[rows, dim]`, or `shared.{table}.embedding`
+//! once for all encodings that share a table, `{tower}.dense_{i}.kernel` `[in, out]` and `{tower}.dense_{i}.bias` `[out]`.
 //! Format: <https://huggingface.co/docs/safetensors>.
 
 use super::{ModelConfig, TowerConfig};
 use crate::error::{Error, Result};
-use crate::schema::{Encoding, Tower};
+use crate::schema::{Encoding, TablePlace, Tower};
 use crate::vocab::Vocabulary;
-use ndarray::{Array1, Array2};
+use ndarray::{ArcArray2, Array1, Array2};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Name of the file.
@@ -25,11 +25,15 @@ pub struct Dense {
     pub bias: Array1<f32>,
 }
 
+/// An embedding table `[rows, dim]`. Clones share their numbers until one is changed.
+pub type Table = ArcArray2<f32>;
+
 /// The numbers of one tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TowerWeights {
-    /// One `[rows, dim]` table per table encoding, in schema order.
-    pub embeddings: Vec<Array2<f32>>,
+    /// One table per table encoding, in schema order; one that is shared stands here several times, see
+    /// [`Weights::tie`].
+    pub embeddings: Vec<Table>,
     /// The dense layers.
     pub dense: Vec<Dense>,
 }
@@ -46,12 +50,15 @@ pub struct Weights {
 /// Name, shape and numbers of a tensor.
 pub type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
 
-/// Name and shape of every tensor of a tower, in the order of [`TowerWeights::slices`].
+/// Name and shape of every tensor that a tower owns, in the order of its slices.
 fn layout(config: &ModelConfig, tower: Tower, vocabulary: &Vocabulary) -> Result<Vec<(String, Vec<usize>)>> {
     let (mut tensors, prefix) = (Vec::new(), tower.name());
-    for encoding in config.schema.encodings(tower).iter().filter(|e| e.has_table()) {
-        let shape = vec![vocabulary.table_rows(encoding)?, encoding.width()];
-        tensors.push((format!("{prefix}.{}.embedding", encoding.name()), shape));
+    let tables = config.schema.encodings(tower).iter().filter(|e| e.has_table());
+    for (encoding, is_own) in tables.zip(own_tables(config, tower)) {
+        if is_own {
+            let shape = vec![vocabulary.table_rows(encoding)?, encoding.width()];
+            tensors.push((table_name(tower, encoding), shape));
+        }
     }
     let mut width = config.input_width(tower);
     for (i, &units) in config.tower(tower).layers.iter().enumerate() {
@@ -60,6 +67,20 @@ fn layout(config: &ModelConfig, tower: Tower, vocabulary: &Vocabulary) -> Result
         width = units;
     }
     Ok(tensors)
+}
+
+/// Name of the tensor of an encoding's table.
+pub fn table_name(tower: Tower, encoding: &Encoding) -> String {
+    match encoding.table() {
+        Some(table) => format!("shared.{table}.embedding"),
+        None => format!("{}.{}.embedding", tower.name(), encoding.name()),
+    }
+}
+
+/// For each table encoding of a tower whether the tower owns the table.
+fn own_tables(config: &ModelConfig, tower: Tower) -> Vec<bool> {
+    let places = config.schema.table_places(tower).into_iter().enumerate();
+    places.map(|(table, place)| place == TablePlace { tower, table }).collect()
 }
 
 impl TowerWeights {
@@ -82,12 +103,21 @@ impl TowerWeights {
                 ([_], Some(kernel)) => dense.push(Dense { kernel, bias: Array1::from_vec(data) }),
                 (&[rows, columns], _) => {
                     let array = Array2::from_shape_vec((rows, columns), data).map_err(wrong)?;
-                    if name.ends_with(".embedding") { embeddings.push(array) } else { kernel = Some(array) }
+                    if name.ends_with(".embedding") {
+                        embeddings.push(array.into_shared())
+                    } else {
+                        kernel = Some(array)
+                    }
                 }
                 _ => {}
             }
         }
-        Ok(Self { embeddings, dense })
+        let (mut owned, own) = (embeddings.into_iter(), own_tables(config, tower));
+        let mut next = |is_own| if is_own { owned.next() } else { None };
+        Ok(Self {
+            embeddings: own.into_iter().map(|is_own| next(is_own).unwrap_or_default()).collect(),
+            dense,
+        })
     }
 
     /// Refuses tables and layers of other widths than the configuration's.
@@ -120,8 +150,14 @@ impl TowerWeights {
 
     /// Every tensor as a flat slice: the embeddings, then kernel and bias of each layer.
     pub fn slices(&self) -> Vec<&[f32]> {
+        self.slices_of(|_| true)
+    }
+
+    /// As [`TowerWeights::slices`], of the tables that `takes` says yes to.
+    fn slices_of(&self, takes: impl Fn(usize) -> bool) -> Vec<&[f32]> {
         let dense = self.dense.iter().flat_map(|d| [d.kernel.as_slice(), d.bias.as_slice()]);
-        self.embeddings.iter().map(|e| e.as_slice()).chain(dense).map(Option::unwrap_or_default).collect()
+        let tables = self.embeddings.iter().enumerate().filter(|(i, _)| takes(*i)).map(|(_, e)| e.as_slice());
+        tables.chain(dense).map(Option::unwrap_or_default).collect()
     }
 }
 
@@ -136,7 +172,42 @@ impl Weights {
         mut fill: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let mut tower = |t| TowerWeights::build(config, t, vocabulary, &mut fill).map(Arc::new);
-        Ok(Self { query: tower(Tower::Query)?, candidate: tower(Tower::Candidate)? })
+        let mut weights = Self { query: tower(Tower::Query)?, candidate: tower(Tower::Candidate)? };
+        weights.tie(config);
+        Ok(weights)
+    }
+
+    /// Gives every encoding that shares a table the numbers of the table's owner, see [`Schema::table_places`]: call it
+    /// after changing a table. Nothing is copied.
+    ///
+    /// [`Schema::table_places`]: crate::schema::Schema::table_places
+    pub fn tie(&mut self, config: &ModelConfig) {
+        self.each_borrowed(config, |owner| owner.clone());
+    }
+
+    /// Leaves tables to their owners: other encodings get empty ones, and changing a table copies nothing.
+    /// [`Weights::tie`] is the way back.
+    pub fn untie(&mut self, config: &ModelConfig) {
+        self.each_borrowed(config, |owner| Table::zeros((0, owner.ncols())));
+    }
+
+    fn each_borrowed(&mut self, config: &ModelConfig, table: impl Fn(&Table) -> Table) {
+        for tower in [Tower::Query, Tower::Candidate] {
+            for (i, place) in config.schema.table_places(tower).into_iter().enumerate() {
+                let Some(owner) = self.tower(place.tower).embeddings.get(place.table) else { continue };
+                if place == (TablePlace { tower, table: i }) {
+                    continue;
+                }
+                let table = table(owner);
+                let tower = match tower {
+                    Tower::Query => &mut self.query,
+                    Tower::Candidate => &mut self.candidate,
+                };
+                if let Some(borrowed) = Arc::make_mut(tower).embeddings.get_mut(i) {
+                    *borrowed = table;
+                }
+            }
+        }
     }
 
     /// One tower's.
@@ -147,9 +218,12 @@ impl Weights {
         }
     }
 
-    /// Number of numbers.
+    /// Number of numbers; those of a shared table count once.
     pub fn parameters(&self) -> usize {
-        [&self.query, &self.candidate].iter().flat_map(|t| t.slices()).map(<[f32]>::len).sum()
+        let (mut seen, towers) = (BTreeSet::new(), [&self.query, &self.candidate]);
+        let tables = towers.iter().flat_map(|t| &t.embeddings).filter(|table| seen.insert(table.as_ptr()));
+        let tables: usize = tables.map(|table| table.len()).sum();
+        tables + towers.iter().flat_map(|t| &t.dense).map(|d| d.kernel.len() + d.bias.len()).sum::<usize>()
     }
 
     /// Name, shape and numbers of every tensor.
@@ -160,7 +234,9 @@ impl Weights {
         let mut all = Vec::new();
         for tower in [Tower::Query, Tower::Candidate] {
             let names = layout(config, tower, vocabulary)?;
-            all.extend(names.into_iter().zip(self.tower(tower).slices()).map(|((n, s), data)| (n, s, data)));
+            let own = own_tables(config, tower);
+            let slices = self.tower(tower).slices_of(|table| own.get(table) == Some(&true));
+            all.extend(names.into_iter().zip(slices).map(|((n, s), data)| (n, s, data)));
         }
         Ok(all)
     }

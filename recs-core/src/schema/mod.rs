@@ -4,14 +4,17 @@
 //! |---|---|
 //! | `field.rs` | [`Field`]: name, source column, record name, [`DType`], [`Tower`], [`Role`] |
 //! | `encoding.rs` | [`Encoding`]: field(s) -> ids of an embedding table, or numbers |
+//! | `shared.rs` | [`TablePlace`]: tables that several encodings read |
 //! | `preset.rs` | [`Schema::retail`], the eight features of a purchase |
 
 mod encoding;
 mod field;
 mod preset;
+mod shared;
 
 pub use encoding::{CYCLICAL_WIDTH, CrossPart, Encoding};
 pub use field::{DType, Field, Role, Tower, Value};
+pub use shared::TablePlace;
 
 use crate::error::{Error, Result};
 use crate::hash::fingerprint64;
@@ -86,7 +89,7 @@ impl Schema {
         for tower in [Tower::Query, Tower::Candidate] {
             self.validate_tower(tower)?;
         }
-        Ok(())
+        self.validate_sharing()
     }
 
     fn validate_tower(&self, tower: Tower) -> Result<()> {

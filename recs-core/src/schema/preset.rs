@@ -73,7 +73,8 @@ impl Schema {
     /// [`Error::Config`](crate::Error::Config) when no field has the role `product`.
     pub fn with_recommended_encodings(mut self) -> crate::Result<Self> {
         let (product, dim) = (self.role(Role::Product)?.name.clone(), 255);
-        self.query = vec![Encoding::History { name: "history".into(), field: product.clone(), dim }];
+        self.query =
+            vec![Encoding::History { name: "history".into(), field: product.clone(), dim, table: None }];
         self.candidate =
             vec![embedding(&product, dim), Encoding::Bias { name: "product_bias".into(), field: product }];
         self.validate()?;
@@ -82,7 +83,7 @@ impl Schema {
 }
 
 fn embedding(field: &str, dim: usize) -> Encoding {
-    Encoding::Embedding { name: field.into(), field: field.into(), dim }
+    Encoding::Embedding { name: field.into(), field: field.into(), dim, table: None }
 }
 
 fn buckets(field: &str, dim: usize) -> Encoding {

@@ -89,6 +89,7 @@ impl Vocabulary {
             | Encoding::Bias { field, .. } => self.lookup(field)?.len() + 1,
             Encoding::Buckets { field, .. } => self.buckets(field)?.boundaries().len() + 1,
             Encoding::Cross { bins, .. } => bins + 1,
+            Encoding::NGrams { bins, .. } => *bins,
             Encoding::Normalised { .. } | Encoding::Cyclical { .. } => 0,
         })
     }
@@ -112,6 +113,16 @@ impl Vocabulary {
                         self.buckets(field)?;
                     }
                 }
+            }
+        }
+        for (at, encoding, owner) in schema.sharing() {
+            let (Some(field), Some(other)) = (encoding.vocabulary_field(), owner.vocabulary_field()) else {
+                continue;
+            };
+            if field != other && self.lookup(field)? != self.lookup(other)? {
+                let reason =
+                    format!("fields `{field}` and `{other}` have other vocabularies: rows would mix them up");
+                return Err(Error::config(at, reason));
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! A tensor to write from or to read into.
 
-use recs_core::model::{ModelConfig, Weights};
-use recs_core::schema::Tower;
+use recs_core::model::{ModelConfig, Weights, table_name};
+use recs_core::schema::{TablePlace, Tower};
 use safetensors::Dtype;
 use std::sync::Arc;
 
@@ -33,25 +33,28 @@ impl<'a> Tensor<'a> {
     }
 
     /// Every tensor of `weights`, by its name in `weights.safetensors` behind `prefix`: the tables of a tower in schema
-    /// order, then kernel and bias of each layer.
+    /// order, then kernel and bias of each layer. A shared table comes once; [`Weights::tie`] after writing to it.
     pub(crate) fn of_weights(model: &ModelConfig, weights: &'a mut Weights, prefix: &str) -> [Vec<Self>; 2] {
         let Weights { query, candidate } = weights;
         [(Tower::Query, query), (Tower::Candidate, candidate)].map(|(tower, weights)| {
             let weights = Arc::make_mut(weights);
             let mut tensors = Vec::new();
             let mut push = |name: String, shape: &[usize], values: Option<&'a mut [f32]>| {
-                let (name, values) = (format!("{prefix}{}.{name}", tower.name()), values.unwrap_or_default());
+                let (name, values) = (format!("{prefix}{name}"), values.unwrap_or_default());
                 tensors.push(Self { name, shape: shape.to_vec(), values: Values::F32(values) });
             };
             let encodings = model.schema.encodings(tower).iter().filter(|e| e.has_table());
-            for (encoding, table) in encodings.zip(&mut weights.embeddings) {
-                let shape = table.shape().to_vec();
-                push(format!("{}.embedding", encoding.name()), &shape, table.as_slice_mut());
+            let places = model.schema.table_places(tower).into_iter().enumerate();
+            for ((encoding, table), (i, place)) in encodings.zip(&mut weights.embeddings).zip(places) {
+                if place == (TablePlace { tower, table: i }) {
+                    let shape = table.shape().to_vec();
+                    push(table_name(tower, encoding), &shape, table.as_slice_mut());
+                }
             }
             for (i, layer) in weights.dense.iter_mut().enumerate() {
                 let shapes = [layer.kernel.shape().to_vec(), layer.bias.shape().to_vec()];
-                push(format!("dense_{i}.kernel"), &shapes[0], layer.kernel.as_slice_mut());
-                push(format!("dense_{i}.bias"), &shapes[1], layer.bias.as_slice_mut());
+                push(format!("{}.dense_{i}.kernel", tower.name()), &shapes[0], layer.kernel.as_slice_mut());
+                push(format!("{}.dense_{i}.bias", tower.name()), &shapes[1], layer.bias.as_slice_mut());
             }
             tensors
         })

@@ -89,6 +89,7 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
             rows: manifest.rows,
             ids: files.map("query_ids.u32")?,
             numbers: files.map("query_numbers.f32")?,
+            bags: Vec::new(),
         },
         candidates: TowerColumns {
             rows: manifest.candidates,

@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 use memmap2::Mmap;
+use recs_core::model::BagColumn;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -72,4 +73,6 @@ pub struct EncodedRows {
     pub ids: Column<u32>,
     /// Numbers of the encodings without a table, in schema order.
     pub numbers: Column<f32>,
+    /// Lists of n-grams of the values, for each encoding of such.
+    pub bags: Vec<BagColumn>,
 }

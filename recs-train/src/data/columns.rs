@@ -142,13 +142,16 @@ impl TrainData {
         const STAGE: &str = "load";
         let (started, total) = (Instant::now(), dataset.metadata().total_examples);
         observer.on_event(&Event::Started { stage: STAGE, total: Some(total), unit: "rows" });
-        let data = match &options.cache {
+        let mut data = match &options.cache {
             None => Self::in_memory(dataset, schema, &vocabulary, options, cancel).await?,
             Some(folder) => {
                 let folder = folder.join(key(dataset, schema, &vocabulary)?);
                 Self::mapped(dataset, schema, &vocabulary, options, &folder, cancel).await?
             }
         };
+        let encoder = FeatureEncoder::of_values(schema, vocabulary)?;
+        data.query.bags = encoder.query.value_bags()?;
+        data.candidates.bags = encoder.candidate.value_bags()?;
         observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
         Ok(data)
     }
@@ -176,6 +179,7 @@ impl TrainData {
                 rows: rows.query.rows,
                 ids: rows.query.ids.into(),
                 numbers: rows.query.numbers.into(),
+                bags: Vec::new(),
             },
             candidates: merged.candidates(),
             candidate: rows.candidate.into(),
@@ -235,8 +239,9 @@ impl TrainData {
 
     /// The candidate tower's columns of the catalogue, in catalogue order.
     pub fn catalogue_columns(&self) -> TowerColumns {
-        let from = &self.candidates;
-        select(&from.ids, &from.numbers, from.rows, self.catalogue.candidate.iter().map(|&c| c as usize))
+        let (from, rows) = (&self.candidates, self.catalogue.candidate.iter().map(|&c| c as usize));
+        let columns = select(&from.ids, &from.numbers, from.rows, rows);
+        TowerColumns { bags: from.bags.clone(), ..columns }
     }
 
     /// Refuses a model that reads other columns than these.
@@ -269,7 +274,8 @@ impl TrainData {
     /// The query tower's columns of some rows.
     pub fn query_columns(&self, rows: &[u32]) -> TowerColumns {
         let from = &self.query;
-        select(&from.ids, &from.numbers, from.rows, rows.iter().map(|&r| r as usize))
+        let columns = select(&from.ids, &from.numbers, from.rows, rows.iter().map(|&r| r as usize));
+        TowerColumns { bags: from.bags.clone(), ..columns }
     }
 }
 
@@ -278,7 +284,7 @@ fn pusher(
     schema: &Schema,
     vocabulary: &Arc<Vocabulary>,
 ) -> Result<impl Fn(&mut Part, &[Value<'_>]) -> Result<()> + Send + Sync + 'static> {
-    let encoder = FeatureEncoder::new(schema, Arc::clone(vocabulary))?;
+    let encoder = FeatureEncoder::of_values(schema, Arc::clone(vocabulary))?;
     let roles = Roles::new(schema, vocabulary);
     Ok(move |part: &mut Part, row: &[Value<'_>]| {
         let labels = roles.labels(row)?;

@@ -16,17 +16,19 @@ use std::sync::Arc;
 /// stays; zero says nothing, where random numbers would say something false.
 pub(super) fn silence_unknown(model: &ModelConfig, weights: &mut Weights) {
     for tower in [Tower::Query, Tower::Candidate] {
-        let tables = match tower {
-            Tower::Query => &mut Arc::make_mut(&mut weights.query).embeddings,
-            Tower::Candidate => &mut Arc::make_mut(&mut weights.candidate).embeddings,
-        };
         let encodings = model.schema.encodings(tower).iter().filter(|e| e.has_table());
-        for (encoding, table) in encodings.zip(tables) {
-            if matches!(encoding, Encoding::Embedding { .. }) && table.nrows() > 0 {
+        for (encoding, place) in encodings.zip(model.schema.table_places(tower)) {
+            let tables = match place.tower {
+                Tower::Query => &mut Arc::make_mut(&mut weights.query).embeddings,
+                Tower::Candidate => &mut Arc::make_mut(&mut weights.candidate).embeddings,
+            };
+            let table = tables.get_mut(place.table).filter(|table| table.nrows() > 0);
+            if let (Encoding::Embedding { .. }, Some(table)) = (encoding, table) {
                 table.row_mut(0).fill(0.0);
             }
         }
     }
+    weights.tie(model);
 }
 
 /// Starts a bias of products where their numbers of training rows put them: at log(1 + rows), less the mean.

@@ -150,6 +150,7 @@ impl<'a> Keeper<'a> {
             tensors.extend(self.best(&mut best));
             checkpoint.load(&mut tensors)?;
         }
+        self.tie(&mut best);
         if has_room && backend.state().is_consistent() {
             return Ok(Some((saved.place, best)));
         }
@@ -160,6 +161,11 @@ impl<'a> Keeper<'a> {
     fn best<'w>(&self, best: &'w mut Option<Weights>) -> Vec<Tensor<'w>> {
         let tensors = best.as_mut().map(|weights| Tensor::of_weights(self.model, weights, "best."));
         tensors.into_iter().flatten().flatten().collect()
+    }
+
+    /// The tensors of shared tables were written to, or lent for it.
+    fn tie(&self, best: &mut Option<Weights>) {
+        best.iter_mut().for_each(|weights| weights.tie(self.model));
     }
 
     /// A step went well: what it began with is good, and older ones may go.
@@ -206,7 +212,10 @@ impl<'a> Keeper<'a> {
             return Err(self.diverged(place, loss));
         }
         tensors.extend(self.best(best));
-        match self.folder.write(state, &tensors) {
+        let written = self.folder.write(state, &tensors);
+        drop(tensors);
+        self.tie(best);
+        match written {
             Ok(_) => (self.newest, self.is_proven) = (Some((self.phase, place.steps)), false),
             Err(e) => {
                 let message = format!("no checkpoint was written: {e}; make room, training goes on");

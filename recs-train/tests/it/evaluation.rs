@@ -45,7 +45,8 @@ struct World {
 fn schema() -> Schema {
     let mut schema = Schema::retail();
     schema.fields.push(Field::new("channel", DType::Bytes, Tower::Query, Role::Other));
-    let embedding = |field: &str, dim| Encoding::Embedding { name: field.into(), field: field.into(), dim };
+    let embedding =
+        |field: &str, dim| Encoding::Embedding { name: field.into(), field: field.into(), dim, table: None };
     schema.query = vec![embedding("customer_id", 2), embedding("channel", 2)];
     schema.candidate = vec![embedding("product_id", 4)];
     schema
@@ -97,6 +98,7 @@ impl World {
                 rows: rows.len(),
                 ids: rows.iter().flat_map(|r| [r.customer, r.channel]).collect::<Vec<u32>>().into(),
                 numbers: Vec::new().into(),
+                bags: Vec::new(),
             },
             candidates: TowerColumns { rows: products as usize, ids: ids.clone(), ..TowerColumns::default() },
             candidate: of(|r| if r.product == NO_PRODUCT { 0 } else { r.product }).into(),

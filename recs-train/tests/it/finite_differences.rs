@@ -9,7 +9,7 @@ use recs_train::backend::{Backend, Batch, CpuBackend};
 use recs_train::loss::{LossConfig, LossState, Reduction, Targets};
 use recs_train::optim::Clip;
 use recs_train::trainer::initial_weights;
-use recs_train::{TrainConfig, TrainData};
+use recs_train::{DropoutConfig, TowerDropout, TrainConfig, TrainData};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,6 +19,10 @@ async fn every_tensor_of_every_kind_of_tower() {
         (Activation::Linear, false, vec![9, 5]),
         (Activation::Relu, true, vec![7, 6]),
         (Activation::Linear, true, vec![6]),
+        (Activation::LeakyRelu, true, vec![8, 7, 6]),
+        (Activation::Gelu, false, vec![7, 6]),
+        (Activation::Silu, true, vec![8, 7, 6]),
+        (Activation::Tanh, false, vec![7, 6]),
     ] {
         let mut config = TrainConfig::reference();
         config.loss = LossConfig::corrected_in_batch();
@@ -26,7 +30,7 @@ async fn every_tensor_of_every_kind_of_tower() {
             (tower.activation, tower.l2_normalise, tower.layers) = (activation, normalise, layers.clone());
         }
         config.loss.temperature = 0.5;
-        config.l1 = 0.01;
+        (config.l1, config.l2) = (0.01, 0.02);
         check(config, 0).await;
     }
 }
@@ -98,7 +102,8 @@ impl Saved {
 #[tokio::test]
 async fn histories_biases_and_targets() {
     let bpr = json!({"kind": "bpr"});
-    for (changes, layers) in [
+    let dropped = TowerDropout { input: 0.3, hidden: 0.4, history: 0.3 };
+    for (dropout, (changes, layers)) in [
         (json!({"negatives": "full"}), vec![]),
         (json!({}), vec![]),
         (json!({"negatives": "full"}), vec![6]),
@@ -108,9 +113,13 @@ async fn histories_biases_and_targets() {
         (json!({"objective": bpr, "negatives": "full"}), vec![]),
         (json!({"objective": bpr, "uniform_negatives": 20, "log_q": "exact"}), vec![6]),
         (json!({"objective": {"kind": "bpr", "negatives_per_row": 3}, "uniform_negatives": 20}), vec![]),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|case| [(TowerDropout::default(), case.clone()), (dropped, case)])
+    {
         let mut config = TrainConfig::recommended();
         config.loss = loss(&changes);
+        config.dropout = DropoutConfig { query: dropout, candidate: dropout };
         for tower in [&mut config.query, &mut config.candidate] {
             (tower.activation, tower.layers) = (Activation::Relu, layers.clone());
         }
@@ -150,12 +159,12 @@ async fn histories_biases_and_targets() {
                 &mut Arc::make_mut(&mut w.candidate).embeddings[1][[bias.rows[0] as usize, 0]]
             }),
         ];
-        compare(&checks, &weights, &loss, &format!("{changes} {layers:?}"));
+        compare(&checks, &weights, &loss, &format!("{changes} {layers:?} {dropout:?}"));
     }
 }
 
 /// One number of the weights.
-type Place<'a> = &'a dyn Fn(&mut Weights) -> &mut f32;
+pub(super) type Place<'a> = &'a dyn Fn(&mut Weights) -> &mut f32;
 
 pub(super) type Made = (ModelConfig, Weights, Arc<TrainData>, Arc<rayon::ThreadPool>);
 
@@ -175,7 +184,7 @@ pub(super) async fn made(config: &TrainConfig, init: f32) -> Made {
 }
 
 /// Checks gradients after some steps.
-async fn check(config: TrainConfig, steps: u32) {
+pub(super) async fn check(config: TrainConfig, steps: u32) {
     let (model, weights, data, pool) = made(&config, 0.5).await;
     let log_q = vec![-2.0; data.catalogue.len()];
     let batch: Vec<u32> = (0..20).collect();
@@ -224,7 +233,7 @@ async fn check(config: TrainConfig, steps: u32) {
             &mut Arc::make_mut(&mut w.candidate).embeddings[2][[row, 1]]
         }),
     ];
-    let what = format!("{:?} {:?}", config.query, config.loss);
+    let what = format!("{:?} {:?} {:?}", config.query, config.loss, config.dropout);
     compare(&checks, &weights, &loss, &what);
     assert_eq!(gradients.log_scale.is_some(), config.loss.learned_temperature.is_some());
     if let Some(analytic) = gradients.log_scale {
@@ -239,7 +248,12 @@ async fn check(config: TrainConfig, steps: u32) {
     }
 }
 
-fn compare(checks: &[(&str, f32, Place<'_>)], weights: &Weights, loss: &dyn Fn(Weights) -> f64, what: &str) {
+pub(super) fn compare(
+    checks: &[(&str, f32, Place<'_>)],
+    weights: &Weights,
+    loss: &dyn Fn(Weights) -> f64,
+    what: &str,
+) {
     for (name, analytic, at) in checks {
         let nudged = |by: f32| {
             let mut weights = weights.clone();

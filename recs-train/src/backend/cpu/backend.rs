@@ -7,6 +7,7 @@ use super::gradients::Gradients;
 use super::matrix::Matrix;
 use super::objective::Thread;
 use super::sampling::Sampling;
+use super::shared::{SharedTables, Towers};
 use super::tower_step::TowerStep;
 use super::update::{Factors, Update};
 use crate::backend::{Backend, Batch, State, StepLoss};
@@ -35,6 +36,7 @@ pub struct CpuBackend {
     pub(super) weights: Weights,
     pub(super) update: Update,
     pub(super) sampling: Sampling,
+    pub(super) shared: SharedTables,
     pool: Arc<ThreadPool>,
     pub(super) query: TowerStep,
     pub(super) candidate: TowerStep,
@@ -58,23 +60,33 @@ impl CpuBackend {
         data: Arc<TrainData>,
         model: ModelConfig,
         config: TrainConfig,
-        weights: Weights,
+        mut weights: Weights,
         log_q: Vec<f32>,
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
         data.check(&model)?;
+        weights.tie(&model);
         let (query, candidates) = (&data.query, &data.candidates);
-        for (tower, rows, ids) in
-            [(Tower::Query, query.rows, &*query.ids), (Tower::Candidate, candidates.rows, &candidates.ids)]
-        {
-            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(rows, ids)?;
+        for (tower, rows, ids, bags) in [
+            (Tower::Query, query.rows, &*query.ids, &query.bags),
+            (Tower::Candidate, candidates.rows, &candidates.ids, &candidates.bags),
+        ] {
+            TowerModel::new(&model, tower, Arc::clone(weights.tower(tower)))?.check(rows, ids, bags)?;
         }
         check_settings(&config, &model, &data, &log_q)?;
         let (threads, products) = (pool.current_num_threads(), data.catalogue.len());
+        let bags = [query.bags.clone(), candidates.bags.clone()];
+        let mut query = TowerStep::new(&model, &config, Tower::Query, &weights.query, threads);
+        let mut candidate = TowerStep::new(&model, &config, Tower::Candidate, &weights.candidate, threads);
+        query.set_bags(&bags[0]);
+        candidate.set_bags(&bags[1]);
+        let shared = SharedTables::new(&model, Towers { query: &mut query, candidate: &mut candidate });
+        weights.untie(&model);
         Ok(Self {
             update: Update::new(&config, &weights, model.has_bias()),
-            query: TowerStep::new(&model, Tower::Query, &weights.query, threads),
-            candidate: TowerStep::new(&model, Tower::Candidate, &weights.candidate, threads),
+            shared,
+            query,
+            candidate,
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| Thread::new(config.loss)).collect(),
             sampling: Sampling::new(&config, log_q, products, model.embedding_dim()),
@@ -138,28 +150,33 @@ impl CpuBackend {
         let retrieval = self.loss(batch, weight);
         self.log_scale = retrieval.log_scale;
         self.backward(weight);
-        StepLoss { retrieval: retrieval.loss, regularisation: self.add_l1() }
+        self.shared.sum(Towers { query: &mut self.query, candidate: &mut self.candidate });
+        StepLoss { retrieval: retrieval.loss, regularisation: self.add_penalties() }
     }
 
-    /// Adds the L1 penalty's gradient on the first kernels and gives its value.
-    fn add_l1(&mut self) -> f64 {
-        let l1 = self.config.l1;
-        if l1 == 0.0 {
-            return 0.0;
-        }
-        let mut penalty = 0.0;
+    /// Adds the gradients of the penalties, L1 on the first kernels and L2 on all, and gives their value.
+    fn add_penalties(&mut self) -> f64 {
+        let TrainConfig { l1, l2, .. } = self.config;
+        let (mut absolute, mut squares) = (0.0, 0.0);
         for (weights, tower) in
             [(&self.weights.query, &mut self.query), (&self.weights.candidate, &mut self.candidate)]
         {
-            let (Some(layer), Some(gradient)) = (weights.dense.first(), tower.dense.first_mut()) else {
-                continue;
-            };
-            Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
-                *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
-                penalty += f64::from(w.abs());
-            });
+            for (i, (layer, gradient)) in weights.dense.iter().zip(&mut tower.dense).enumerate() {
+                if l1 > 0.0 && i == 0 {
+                    Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
+                        *g += if w == 0.0 { 0.0 } else { l1 * w.signum() };
+                        absolute += f64::from(w.abs());
+                    });
+                }
+                if l2 > 0.0 {
+                    Zip::from(&mut gradient.kernel).and(&layer.kernel).for_each(|g, &w| {
+                        *g += 2.0 * l2 * w;
+                        squares += f64::from(w) * f64::from(w);
+                    });
+                }
+            }
         }
-        f64::from(l1) * penalty
+        f64::from(l1) * absolute + f64::from(l2) * squares
     }
 }
 
@@ -179,7 +196,9 @@ impl Backend for CpuBackend {
     fn weights(&mut self) -> Weights {
         let pool = Arc::clone(&self.pool);
         pool.install(|| self.update.settle(&mut self.weights));
-        self.weights.clone()
+        let mut weights = self.weights.clone();
+        weights.tie(&self.model);
+        weights
     }
 
     fn state(&mut self) -> State<'_> {

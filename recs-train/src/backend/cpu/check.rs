@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::loss::{LogQ, Targets};
 use crate::optim::Clip;
 use recs_core::model::ModelConfig;
-use recs_core::schema::Tower;
+use recs_core::schema::{Encoding, Tower};
 
 /// Settings that do not go with each other, the data or the model.
 pub(super) fn check_settings(
@@ -32,6 +32,10 @@ pub(super) fn check_settings(
     let refuse = |reason: &str| Err(Error::config("train.clip.kind", reason));
     if model.has_bias() || model.schema.widths(Tower::Query).has_history {
         return refuse("per_variable is for models without histories and biases; use global_norm or none");
+    }
+    let has_n_grams = |tower| model.schema.encodings(tower).iter().any(Encoding::is_n_grams);
+    if has_n_grams(Tower::Query) || has_n_grams(Tower::Candidate) {
+        return refuse("per_variable is for models without n-grams; use global_norm or none");
     }
     if !config.loss.is_plain_in_batch() {
         return refuse(

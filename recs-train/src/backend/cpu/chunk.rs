@@ -1,21 +1,23 @@
 //! A run of rows of a tower: everything behind the tables, on one thread.
 
 use super::clock::Clock;
-use super::folded::Folded;
 use super::matrix::{self, Matrix};
 use super::part::TablePart;
+use super::pass::{Pass, Through};
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use recs_core::kernel::add;
-use recs_core::model::{Activation, Dense, TowerConfig, activate, l2_normalise};
+use recs_core::model::{Dense, l2_normalise};
 
 /// Activations and gradients of a run of rows. Rooms are kept from step to step.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chunk {
     /// The number columns. `[rows, numbers]`
     numbers: Matrix,
-    /// Output of each layer, after its activation; without layers the concatenated features. `[rows, out]`
+    /// The levels: output of each layer, after activation and dropout, see [`Pass`]. `[rows, out]`
     outputs: Vec<Matrix>,
+    /// Slopes of those that ask for it.
+    slopes: Vec<Matrix>,
     /// Embeddings with a bias, or its counterpart, at the end. `[rows, dim]`
     with_tail: Matrix,
     /// Gradient of what embeddings end with. `[rows, 1]`
@@ -85,15 +87,17 @@ impl Chunk {
     /// Runs the layers over `rows` of the columns, which are the members `first..` of the batch.
     pub(super) fn forward(
         &mut self,
-        config: &TowerConfig,
-        folded: &Folded,
+        pass: Pass<'_>,
         Inputs { parts, numbers, tail, width }: Inputs<'_>,
         columns: &[f32],
         (rows, first): (&[u32], usize),
         clock: &Clock,
     ) {
-        self.outputs.resize_with(folded.layers.len().max(1), Matrix::default);
-        let bias = folded.layers.first().map(|layer| layer.bias.as_slice().unwrap_or_default());
+        let layers = &pass.folded.layers;
+        self.outputs.resize_with(pass.levels(), Matrix::default);
+        self.slopes.resize_with(pass.levels(), Matrix::default);
+        let first_layer = layers.first().filter(|_| !pass.is_plain());
+        let bias = first_layer.map(|layer| layer.bias.as_slice().unwrap_or_default());
         let x = &mut self.outputs[0];
         x.reshape(rows.len(), bias.map_or(width, <[f32]>::len));
         Arch::new().dispatch(
@@ -115,23 +119,35 @@ impl Chunk {
             },
         );
         self.add_numbers(numbers, columns, rows, bias.is_none(), clock);
-        for (i, layer) in folded.layers.iter().enumerate() {
-            let (below, above) = self.outputs.split_at_mut(i);
-            if let Some(below) = below.last() {
+        for level in 0..self.outputs.len() {
+            let layer = level.checked_sub(usize::from(pass.is_plain()));
+            let (below, above) = self.outputs.split_at_mut(level);
+            if let (Some(below), Some(layer)) = (below.last(), layer) {
+                let layer = &layers[layer];
                 above[0].reshape(rows.len(), layer.bias.len());
                 let mut y = above[0].view_mut();
                 y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
                 clock.gemm(1.0, below.view(), layer.kernel.view(), 1.0, y);
             }
-            if i + 1 < folded.layers.len() {
-                activate(config.activation, above[0].view_mut());
+            if layer.is_none_or(|layer| layer + 1 < layers.len()) {
+                self.finish(pass, level, first);
             }
         }
         let last = self.outputs.len() - 1;
-        if config.l2_normalise {
+        if pass.config.l2_normalise {
             self.inverse_norms = l2_normalise(self.outputs[last].view_mut());
         }
         self.append(tail, first);
+    }
+
+    /// Activation and dropout of a level.
+    fn finish(&mut self, pass: Pass<'_>, level: usize, first: usize) {
+        let (x, slopes) = (&mut self.outputs[level], &mut self.slopes[level]);
+        let (rows, width) = x.view().dim();
+        if pass.through(level) == Through::Slopes {
+            slopes.reshape(rows, width);
+        }
+        pass.finish(level, x.as_mut_slice(), slopes.as_mut_slice(), width, first);
     }
 
     fn append(&mut self, tail: Tail<'_>, first: usize) {
@@ -181,38 +197,38 @@ impl Chunk {
     }
 
     /// Carries [`Chunk::d`] back to the first layer's output and leaves the layers' gradients.
-    pub(super) fn backward(
-        &mut self,
-        config: &TowerConfig,
-        folded: &Folded,
-        numbers_width: usize,
-        with_gram: bool,
-        clock: &Clock,
-    ) {
+    pub(super) fn backward(&mut self, pass: Pass<'_>, numbers_width: usize, with_gram: bool, clock: &Clock) {
         self.cut_tail();
-        let Self { numbers, outputs, inverse_norms, d, below, d_dense, gram, .. } = self;
-        if config.l2_normalise {
+        let Self { numbers, outputs, slopes, inverse_norms, d, below, d_dense, gram, .. } = self;
+        let layers = &pass.folded.layers;
+        if pass.config.l2_normalise {
             through_normalisation(d, |i| (outputs[outputs.len() - 1].row(i), inverse_norms[i]));
         }
-        let fits = d_dense.len() == folded.layers.len();
+        let fits = d_dense.len() == layers.len();
         if !fits {
             d_dense.clear();
-            for (i, layer) in folded.layers.iter().enumerate() {
-                let rows = if i == 0 { numbers_width } else { layer.kernel.nrows() };
+            for (i, layer) in layers.iter().enumerate() {
+                let rows = if pass.below(i).is_none() { numbers_width } else { layer.kernel.nrows() };
                 let kernel = Array2::zeros((rows, layer.kernel.ncols()));
                 d_dense.push(Dense { kernel, bias: Array1::zeros(layer.bias.len()) });
             }
         }
-        for (i, layer) in folded.layers.iter().enumerate().rev() {
-            let input = if i == 0 { &*numbers } else { &outputs[i - 1] };
+        for (i, layer) in layers.iter().enumerate().rev() {
+            let input = pass.below(i).map_or(&*numbers, |level| &outputs[level]);
             if !d_dense[i].kernel.is_empty() {
                 clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, d_dense[i].kernel.view_mut());
             }
             sum_rows(d, d_dense[i].bias.as_slice_mut().unwrap_or_default());
-            if i > 0 {
-                carry(config.activation, layer, d, below, clock, |row| outputs[i - 1].row(row));
+            if let Some(level) = pass.below(i) {
+                carry(layer, d, below, clock);
                 std::mem::swap(d, below);
+                let through = pass.through(level);
+                let of = if through == Through::Slopes { &slopes[level] } else { &outputs[level] };
+                back(through, d, |row| of.row(row));
             }
+        }
+        if layers.is_empty() && pass.through(0) == Through::Slopes {
+            back(Through::Slopes, d, |row| slopes[0].row(row));
         }
         if with_gram {
             matrix::gram(d, gram, clock);
@@ -235,9 +251,9 @@ impl Chunk {
         std::mem::swap(&mut self.d, &mut self.below);
     }
 
-    /// Output row `row` of layer `layer`, and the inverse length that the embedding was scaled by.
-    pub(super) fn activations(&self, layer: usize, row: usize) -> &[f32] {
-        self.outputs[layer].row(row)
+    /// What [`back`] asks of a row of a level.
+    pub(super) fn level_row(&self, through: Through, level: usize, row: usize) -> &[f32] {
+        if through == Through::Slopes { self.slopes[level].row(row) } else { self.outputs[level].row(row) }
     }
 
     /// What the embedding of `row` was multiplied by to have length 1.
@@ -264,26 +280,33 @@ pub(super) fn through_normalisation<'a>(d: &mut Matrix, of: impl Fn(usize) -> (&
     }
 }
 
-/// Gradient of a layer's input from that of its output; `input` gives the input of each row.
-pub(super) fn carry<'a>(
-    activation: Activation,
-    layer: &Dense,
-    d: &Matrix,
-    below: &mut Matrix,
-    clock: &Clock,
-    input: impl Fn(usize) -> &'a [f32],
-) {
+/// Gradient of a layer's input from that of its output.
+pub(super) fn carry(layer: &Dense, d: &Matrix, below: &mut Matrix, clock: &Clock) {
     below.reshape(d.rows(), layer.kernel.nrows());
     clock.gemm(1.0, d.view(), layer.kernel.t(), 0.0, below.view_mut());
-    if activation == Activation::Relu {
-        Arch::new().dispatch(
+}
+
+/// Gradient of what a level was made of from that of the level; `of` gives each row of the level, or its slopes.
+pub(super) fn back<'a>(through: Through, d: &mut Matrix, of: impl Fn(usize) -> &'a [f32]) {
+    let arch = Arch::new();
+    match through {
+        Through::Nothing => {}
+        Through::Sign => arch.dispatch(
             #[inline(always)]
             || {
                 for i in 0..d.rows() {
-                    let pairs = below.row_mut(i).iter_mut().zip(input(i));
+                    let pairs = d.row_mut(i).iter_mut().zip(of(i));
                     pairs.for_each(|(d, &x)| *d = if x > 0.0 { *d } else { 0.0 });
                 }
             },
-        );
+        ),
+        Through::Slopes => arch.dispatch(
+            #[inline(always)]
+            || {
+                for i in 0..d.rows() {
+                    d.row_mut(i).iter_mut().zip(of(i)).for_each(|(d, slope)| *d *= slope);
+                }
+            },
+        ),
     }
 }

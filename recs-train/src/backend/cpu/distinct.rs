@@ -21,6 +21,11 @@ impl Distinct {
         Self { seen: vec![(0, 0); n], ..Self::default() }
     }
 
+    /// Ids are below this.
+    pub(super) fn limit(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Takes the rows of a batch, or its targets where it has some.
     pub(super) fn fill_from(
         &mut self,

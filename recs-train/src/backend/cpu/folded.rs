@@ -14,17 +14,22 @@ use recs_core::model::{Activation, Dense, TowerConfig, TowerWeights};
 pub(super) struct Folded {
     /// None when the tower has none.
     pub(super) layers: Vec<Dense>,
-    pub(super) activation: Activation,
     /// R of each layer of the tower, when they are folded. `[out, dim]`
     rest: Vec<Array2<f32>>,
 }
 
 impl Folded {
-    /// The layers as they are now.
-    pub(super) fn refresh(&mut self, config: &TowerConfig, weights: &TowerWeights, clock: &Clock) {
-        self.activation = config.activation;
+    /// The layers as they are now; `drops`: something happens between them that is no linear map of all rows.
+    pub(super) fn refresh(
+        &mut self,
+        config: &TowerConfig,
+        drops: bool,
+        weights: &TowerWeights,
+        clock: &Clock,
+    ) {
+        let is_linear = config.activation == Activation::Linear && !drops;
         match weights.dense.as_slice() {
-            layers if layers.len() > 1 && config.activation == Activation::Linear => self.fold(layers, clock),
+            layers if layers.len() > 1 && is_linear => self.fold(layers, clock),
             layers => layers.clone_into(&mut self.layers),
         }
     }

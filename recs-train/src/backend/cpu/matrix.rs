@@ -24,6 +24,10 @@ impl Matrix {
         self.rows
     }
 
+    pub(super) fn cols(&self) -> usize {
+        self.cols
+    }
+
     pub(super) fn as_slice(&self) -> &[f32] {
         &self.numbers[..self.rows * self.cols]
     }

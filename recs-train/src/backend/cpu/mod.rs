@@ -10,7 +10,10 @@
 //! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
 //! | `tower_step.rs` | one tower through one step |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
+//! | `grams.rs` | n-grams of texts in a step |
+//! | `shared.rs` | tables that several encodings read |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
+//! | `pass.rs` | how a step goes through the layers: folding, dropout |
 //! | `folded.rs` | layers without an activation between them as one |
 //! | `gradients.rs` | [`Gradients`]: copies for those who look at them |
 //! | `update.rs` | clipping, and the optimisers of all tensors |
@@ -24,10 +27,13 @@ mod clock;
 mod distinct;
 mod folded;
 mod gradients;
+mod grams;
 mod matrix;
 mod objective;
 mod part;
+mod pass;
 mod sampling;
+mod shared;
 mod tower_step;
 mod update;
 

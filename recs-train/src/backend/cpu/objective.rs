@@ -2,8 +2,10 @@
 
 use super::backend::CpuBackend;
 use super::matrix::Matrix;
+use super::shared::Towers;
 use super::tower_step::Rows;
 use crate::backend::Batch;
+use crate::data::TrainData;
 use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction, Targets};
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -56,29 +58,33 @@ impl CpuBackend {
             self.query.set_counterpart(temperature);
             self.threads.iter_mut().for_each(|thread| thread.objective.set_temperature(temperature));
         }
-        let Self { data, weights, update, sampling, query, candidate, candidates, clock, .. } = self;
+        let Self { data, weights, update, sampling, shared, query, candidate, candidates, clock, .. } = self;
+        query.open(sampling.step());
+        candidate.open(sampling.step());
         let (data, clock) = (&**data, &*clock);
-        let steps = [&update.embeddings, &update.dense];
-        let (query_states, candidate_states) =
-            (&mut update.query.embeddings, &mut update.candidate.embeddings);
-        let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
         let queries = Rows {
             ids: &data.query.ids,
             numbers: &data.query.numbers,
             batch: batch.rows,
             histories: batch.histories,
         };
+        if !shared.is_empty() {
+            candidates.fill(data, batch, sampling);
+            let towers = Towers { query: &mut *query, candidate: &mut *candidate };
+            shared.read(towers, weights, update, [queries, products(data, &candidates.distinct.ids)]);
+        }
+        let steps = [&update.embeddings, &update.dense];
+        let (query_states, candidate_states) =
+            (&mut update.query.embeddings, &mut update.candidate.embeddings);
+        let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
         let dim = self.model.embedding_dim();
         rayon::join(
             || query.forward(q, query_states, steps, queries, clock),
             || {
-                candidates.fill(data, batch, sampling);
-                let products = Rows {
-                    ids: &data.candidates.ids,
-                    numbers: &data.candidates.numbers,
-                    batch: &candidates.distinct.ids,
-                    histories: None,
-                };
+                if shared.is_empty() {
+                    candidates.fill(data, batch, sampling);
+                }
+                let products = products(data, &candidates.distinct.ids);
                 candidate.forward(c, candidate_states, steps, products, clock);
                 candidates.embed(candidate, dim, sampling);
             },
@@ -160,6 +166,12 @@ impl CpuBackend {
             || candidate.backward_with_members(&weights.candidate, slots, clock),
         );
     }
+}
+
+/// What the candidate tower reads.
+fn products<'a>(data: &'a TrainData, batch: &'a [u32]) -> Rows<'a> {
+    let columns = &data.candidates;
+    Rows { ids: &columns.ids, numbers: &columns.numbers, batch, histories: None }
 }
 
 /// Gradient of log(1 / temperature): logits, biases apart, times their gradients, which is `sum of q . dq`.

@@ -8,20 +8,36 @@
 
 use super::clock::Clock;
 use super::distinct::Distinct;
+use super::grams::Grams;
 use super::matrix::Matrix;
+use super::shared::{Summed, TableGradient};
+use crate::dropout::Mask;
 use crate::optim::{Optimiser, Step};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{ArrayView2, s};
 use pulp::Arch;
 use recs_core::kernel::{add, add_scaled};
-use recs_core::model::Histories;
+use recs_core::model::{Bags, Histories, Table};
+use std::sync::Arc;
 
 /// What a batch reads: of one column of ids, or of its histories.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lookup<'a> {
     /// An id for each member of the batch.
     Ids(&'a [u32]),
-    /// Those of the batch, row by row.
-    Histories(&'a Histories),
+    /// Those of the batch, row by row, and which of their products are dropped.
+    Histories(&'a Histories, Option<Mask>),
+}
+
+/// Whose a table is.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Sharing {
+    /// The part's own.
+    #[default]
+    Own,
+    /// The part's own, and others read it: their gradients with its own.
+    Lends(Box<Summed>),
+    /// Another part's.
+    Borrows,
 }
 
 /// A table, and what a batch reads of it.
@@ -32,8 +48,11 @@ pub(super) struct TablePart {
     /// Where its numbers stand in the concatenated features.
     at: usize,
     dim: usize,
+    pub(super) sharing: Sharing,
+    /// What ids stand for, where they are no rows of the table.
+    grams: Option<Box<Grams>>,
     pub(super) distinct: Distinct,
-    /// The distinct rows. `[distinct, dim]`
+    /// The distinct rows, or what distinct ids stand for. `[distinct, dim]`
     rows: Matrix,
     /// Their products with the kernel; nothing without one. `[distinct, out]`
     products: Matrix,
@@ -41,11 +60,11 @@ pub(super) struct TablePart {
     /// Gradients of the first layer's output, summed over equal ids. `[distinct, out]`
     sums: Matrix,
     /// Gradients of the rows. `[distinct, dim]`
-    pub(super) gradient: Matrix,
+    gradient: Matrix,
     /// Gradient of this part of the kernel. `[dim, out]`
     pub(super) d_kernel: Matrix,
     /// Sum of squares of the batch's single gradients, before those of equal ids are added; 0 when nobody asked.
-    pub(super) unsummed_squares: f64,
+    unsummed_squares: f64,
     scratch: Matrix,
     /// Of histories, offsets and weights of the members.
     offsets: Vec<u32>,
@@ -60,6 +79,8 @@ impl TablePart {
             column,
             at,
             dim,
+            sharing: Sharing::Own,
+            grams: None,
             distinct: Distinct::new(rows),
             rows: Matrix::default(),
             products: Matrix::default(),
@@ -72,6 +93,18 @@ impl TablePart {
             offsets: Vec::new(),
             weights: Vec::new(),
         }
+    }
+
+    /// Takes the lists that ids stand for.
+    pub(super) fn set_bags(&mut self, bags: Arc<Bags>) {
+        let rows = self.distinct.limit();
+        self.distinct = Distinct::new(bags.len());
+        self.grams = Some(Box::new(Grams::new(bags, rows)));
+    }
+
+    /// Rows of the table.
+    pub(super) fn table_rows(&self) -> usize {
+        self.grams.as_ref().map_or(self.distinct.limit(), |grams| grams.distinct.limit())
     }
 
     /// Adds to `y` what member `i` of the batch has: the products of its rows with the kernel.
@@ -95,33 +128,66 @@ impl TablePart {
         self.at..self.at + self.dim
     }
 
-    /// Finds the distinct rows, brings them up to date and multiplies them by their part of the kernel, if there is one.
-    pub(super) fn forward(
+    /// Gradient of the table, to be applied to it: nothing for one that is another part's.
+    pub(super) fn gradient(&self) -> TableGradient<'_> {
+        match &self.sharing {
+            Sharing::Own => self.read_gradient(),
+            Sharing::Lends(summed) => TableGradient {
+                ids: &summed.distinct.ids,
+                values: summed.values.as_slice(),
+                unsummed_squares: summed.unsummed_squares,
+            },
+            Sharing::Borrows => TableGradient { ids: &[], values: &[], unsummed_squares: 0.0 },
+        }
+    }
+
+    /// Gradient of what this part read of the table.
+    pub(super) fn read_gradient(&self) -> TableGradient<'_> {
+        let (distinct, gradient) = match &self.grams {
+            Some(grams) => (&grams.distinct, &grams.gradient),
+            None => (&self.distinct, &self.gradient),
+        };
+        let (ids, values) = (&distinct.ids[..], gradient.as_slice());
+        TableGradient { ids, values, unsummed_squares: self.unsummed_squares }
+    }
+
+    /// Finds the distinct rows, and brings them up to date.
+    pub(super) fn read(
         &mut self,
         lookup: Lookup<'_>,
-        weights: &mut Array2<f32>,
+        weights: &mut Table,
         optimiser: (&mut dyn Optimiser, &Step),
-        kernel: Option<&ArrayView2<'_, f32>>,
-        clock: &Clock,
     ) {
         match lookup {
             Lookup::Ids(ids) => self.distinct.fill(ids.iter().copied()),
-            Lookup::Histories(histories) => {
+            Lookup::Histories(histories, None) => {
                 self.distinct.fill(histories.ids.iter().copied());
                 self.offsets.clone_from(&histories.offsets);
                 self.weights.clone_from(&histories.weights);
             }
+            Lookup::Histories(histories, Some(mask)) => self.fill_dropped(histories, mask),
         }
         let weights = weights.as_slice_mut().unwrap_or_default();
         let (state, step) = optimiser;
-        state.catch_up(weights, &self.distinct.ids, step);
         let n = self.distinct.ids.len();
         self.rows.reshape(n, self.dim);
+        if let Some(grams) = &mut self.grams {
+            grams.fill(&self.distinct.ids);
+            state.catch_up(weights, &grams.distinct.ids, step);
+            grams.pool(&self.distinct.ids, weights, &mut self.rows);
+            return;
+        }
+        state.catch_up(weights, &self.distinct.ids, step);
         for (i, &id) in self.distinct.ids.iter().enumerate() {
             self.rows
                 .row_mut(i)
                 .copy_from_slice(&weights[id as usize * self.dim..(id as usize + 1) * self.dim]);
         }
+    }
+
+    /// Multiplies the rows by their part of the kernel, if there is one.
+    pub(super) fn multiply(&mut self, kernel: Option<&ArrayView2<'_, f32>>, clock: &Clock) {
+        let n = self.distinct.ids.len();
         self.is_plain = kernel.is_none();
         if let Some(kernel) = kernel {
             self.products.reshape(n, kernel.ncols());
@@ -130,11 +196,43 @@ impl TablePart {
         }
     }
 
+    /// Takes what a mask leaves of histories.
+    fn fill_dropped(&mut self, histories: &Histories, mask: Mask) {
+        self.distinct.fill(std::iter::empty());
+        self.offsets.clear();
+        self.weights.clear();
+        self.offsets.push(0);
+        for row in 0..histories.rows() {
+            let (factor, (ids, weights)) = (mask.row(row), histories.row(row));
+            for (at, (&id, &weight)) in ids.iter().zip(weights).enumerate() {
+                let factor = factor(at);
+                if factor > 0.0 {
+                    self.distinct.extend(std::iter::once(id));
+                    self.weights.push(weight * factor);
+                }
+            }
+            self.offsets.push(self.weights.len() as u32);
+        }
+    }
+
     /// Gradients of rows and kernel from those of the first layer's output, `delta(i)` for member `i` of the batch.
     ///
     /// With `gram`, the sum over the batch of delta delta^T, also [`TablePart::unsummed_squares`]: the sum over the batch of
     /// `|delta W^T|^2` is the trace of `W gram W^T`.
     pub(super) fn backward<'a>(
+        &mut self,
+        delta: impl Fn(usize) -> &'a [f32],
+        kernel: Option<&ArrayView2<'_, f32>>,
+        gram: Option<&ArrayView2<'_, f32>>,
+        clock: &Clock,
+    ) {
+        self.rows_backward(delta, kernel, gram, clock);
+        if let Some(grams) = &mut self.grams {
+            grams.spread(&self.distinct.ids, &self.gradient);
+        }
+    }
+
+    fn rows_backward<'a>(
         &mut self,
         delta: impl Fn(usize) -> &'a [f32],
         kernel: Option<&ArrayView2<'_, f32>>,

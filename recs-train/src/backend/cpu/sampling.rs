@@ -44,7 +44,7 @@ impl Sampling {
     }
 
     /// Number of the step that runs, from 1.
-    fn step(&self) -> u32 {
+    pub(super) fn step(&self) -> u32 {
         self.steps[0].saturating_add(1)
     }
 

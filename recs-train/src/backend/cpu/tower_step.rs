@@ -1,21 +1,28 @@
 //! One tower through one step: tables in parallel, then runs of rows in parallel, and back.
 
-use super::chunk::{Chunk, Inputs, Numbers, Tail, carry, through_normalisation};
+use super::chunk::{Chunk, Inputs, Numbers, Tail, back, carry, through_normalisation};
 use super::clock::Clock;
 use super::folded::Folded;
 use super::gradients::{SparseGradient, TowerGradients};
 use super::matrix::{self, Matrix};
-use super::part::{Lookup, TablePart};
+use super::part::{Lookup, Sharing, TablePart};
+use super::pass::{Dropout, Pass};
+use super::shared::TableGradient;
+use crate::config::TrainConfig;
 use crate::optim::{Optimiser, Step};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::kernel::prefetch;
-use recs_core::model::{Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
+use recs_core::model::{BagColumn, Dense, Histories, ModelConfig, Table, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
+use std::sync::{Arc, LazyLock};
 
 /// Rows between the one that is read and the one that memory is asked for.
 const AHEAD: usize = 16;
+
+/// Those of a batch that has none.
+static NO_HISTORIES: LazyLock<Histories> = LazyLock::new(Histories::default);
 
 /// Rooms of a tower, kept from step to step.
 #[derive(Debug)]
@@ -39,6 +46,7 @@ pub(super) struct TowerStep {
     has_bias: bool,
     /// What embeddings of queries end with, where those of candidates end with a bias.
     counterpart: Option<f32>,
+    dropout: Dropout,
 }
 
 /// What a batch reads of the data.
@@ -54,7 +62,17 @@ pub(super) struct Rows<'a> {
 }
 
 impl TowerStep {
-    pub(super) fn new(model: &ModelConfig, tower: Tower, weights: &TowerWeights, threads: usize) -> Self {
+    pub(super) fn new(
+        model: &ModelConfig,
+        config: &TrainConfig,
+        tower: Tower,
+        weights: &TowerWeights,
+        threads: usize,
+    ) -> Self {
+        let rates = match tower {
+            Tower::Query => config.dropout.query,
+            Tower::Candidate => config.dropout.candidate,
+        };
         let (mut parts, mut numbers, mut at, mut columns) = (Vec::new(), Numbers::default(), 0, 0);
         for encoding in model.schema.encodings(tower) {
             let to = at + encoding.width();
@@ -83,7 +101,32 @@ impl TowerStep {
             members: vec![Chunk::default(); threads],
             has_bias: model.schema.widths(tower).has_bias,
             counterpart: (tower == Tower::Query && model.has_bias()).then_some(model.temperature),
+            dropout: Dropout::new(rates, config.seed, tower),
         }
+    }
+
+    /// Takes the lists of n-grams that ids stand for.
+    pub(super) fn set_bags(&mut self, bags: &[BagColumn]) {
+        for part in &mut self.parts {
+            if let Some(bags) = bags.iter().find(|bags| part.column == Some(bags.column)) {
+                part.set_bags(Arc::clone(&bags.bags));
+            }
+        }
+    }
+
+    /// Draws what is dropped anew in each step.
+    pub(super) fn open(&mut self, step: u32) {
+        self.dropout.open(step);
+    }
+
+    fn pass(&self) -> Pass<'_> {
+        Pass { config: &self.config, folded: &self.folded, dropout: self.dropout }
+    }
+
+    /// The kernel that tables are multiplied by.
+    fn table_kernel(&self) -> Option<ArrayView2<'_, f32>> {
+        let first = self.folded.layers.first().filter(|_| !self.pass().is_plain());
+        first.map(|layer| layer.kernel.view())
     }
 
     /// Takes a learned temperature as what embeddings of queries end with, if they end with it.
@@ -118,38 +161,76 @@ impl TowerStep {
         clock: &Clock,
     ) {
         self.gather_ids(rows);
-        self.folded.refresh(&self.config, weights, clock);
-        let kernel = self.folded.layers.first().map(|layer| layer.kernel.view());
-        if let Some(kernel) = &kernel {
-            self.numbers.kernel = kernel.select(ndarray::Axis(0), &self.numbers.at);
+        self.folded.refresh(&self.config, self.dropout.rates.hidden > 0.0, weights, clock);
+        let numbers = self.table_kernel().map(|kernel| kernel.select(ndarray::Axis(0), &self.numbers.at));
+        if let Some(numbers) = numbers {
+            self.numbers.kernel = numbers;
         }
-        let (bias_at, batch) = (self.bias_at(), rows.batch);
-        let ids = &self.ids;
-        let none = Histories::default();
-        let each = self.parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
-        each.for_each(|(i, ((part, table), state))| {
-            let lookup = match part.column {
-                Some(at) => Lookup::Ids(&ids[at * batch.len()..(at + 1) * batch.len()]),
-                None => Lookup::Histories(rows.histories.unwrap_or(&none)),
-            };
-            let is_bias = bias_at == Some(i);
-            let (step, kernel) = if is_bias { (steps[1], None) } else { (steps[0], kernel.as_ref()) };
-            part.forward(lookup, table, (state.as_mut(), step), kernel, clock);
-        });
+        let mut parts = std::mem::take(&mut self.parts);
+        self.read_tables(&mut parts, weights, states, steps, rows, clock);
+        self.parts = parts;
+        let batch = rows.batch;
         self.run = batch.len().div_ceil(self.chunks.len()).max(1);
         let mut chunks = std::mem::take(&mut self.chunks);
         let (parts, _) = Self::split(&self.parts, self.has_bias);
         let inputs = Inputs { parts, numbers: &self.numbers, tail: self.tail(), width: self.width };
-        let (config, folded, run) = (&self.config, &self.folded, self.run);
+        let (pass, run) = (self.pass(), self.run);
         chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
             let from = (i * run).min(batch.len());
             let of_chunk = &batch[from..(from + run).min(batch.len())];
-            chunk.forward(config, folded, inputs, rows.numbers, (of_chunk, from), clock);
+            chunk.forward(pass, inputs, rows.numbers, (of_chunk, from), clock);
         });
         self.chunks = chunks;
     }
 
-    fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
+    /// Reads what the batch wants of each table.
+    fn read_tables(
+        &self,
+        parts: &mut [TablePart],
+        weights: &mut TowerWeights,
+        states: &mut [Box<dyn Optimiser>],
+        steps: [&Step; 2],
+        rows: Rows<'_>,
+        clock: &Clock,
+    ) {
+        let kernel = self.table_kernel();
+        let bias_at = self.has_bias.then(|| parts.len() - 1);
+        let each = parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
+        each.for_each(|(i, ((part, table), state))| {
+            let is_bias = bias_at == Some(i);
+            let (step, kernel) = if is_bias { (steps[1], None) } else { (steps[0], kernel.as_ref()) };
+            // A shared table was read before.
+            if matches!(part.sharing, Sharing::Own) {
+                part.read(self.lookup(part.column, rows), table, (state.as_mut(), step));
+            }
+            part.multiply(kernel, clock);
+        });
+    }
+
+    /// What a part looks up.
+    fn lookup<'a>(&'a self, column: Option<usize>, rows: Rows<'a>) -> Lookup<'a> {
+        let n = rows.batch.len();
+        match column {
+            Some(at) => Lookup::Ids(&self.ids[at * n..(at + 1) * n]),
+            None => Lookup::Histories(rows.histories.unwrap_or(&NO_HISTORIES), self.dropout.history()),
+        }
+    }
+
+    /// Reads what the batch wants of a shared table for part `at`; ids are gathered.
+    pub(super) fn read_shared(
+        &mut self,
+        at: usize,
+        rows: Rows<'_>,
+        table: &mut Table,
+        optimiser: (&mut dyn Optimiser, &Step),
+    ) {
+        let mut parts = std::mem::take(&mut self.parts);
+        let part = &mut parts[at];
+        part.read(self.lookup(part.column, rows), table, optimiser);
+        self.parts = parts;
+    }
+
+    pub(super) fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
         let width = self.parts.iter().filter(|part| part.column.is_some()).count();
         let (n, of) = (batch.len(), |row: u32| &ids[row as usize * width..(row as usize + 1) * width]);
         self.ids.resize(n * width, 0);
@@ -159,11 +240,6 @@ impl TowerStep {
             }
             of(row).iter().enumerate().for_each(|(at, &id)| self.ids[at * n + i] = id);
         }
-    }
-
-    /// Which part is a bias.
-    pub(super) fn bias_at(&self) -> Option<usize> {
-        self.has_bias.then(|| self.parts.len() - 1)
     }
 
     /// Embedding of row `row` of the batch.
@@ -208,10 +284,11 @@ impl TowerStep {
     /// Gradients of layers and tables, from [`Chunk::d`] of each chunk. `with_gram`: also the tables'
     /// [`TablePart::unsummed_squares`], each row being one member of the batch.
     pub(super) fn backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
-        let (config, folded, numbers) = (&self.config, &self.folded, self.numbers.at.len());
-        self.chunks
-            .par_iter_mut()
-            .for_each(|chunk| chunk.backward(config, folded, numbers, with_gram, clock));
+        let numbers = self.numbers.at.len();
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let pass = self.pass();
+        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, with_gram, clock));
+        self.chunks = chunks;
         if with_gram {
             sum(&mut self.gram, self.chunks.iter().map(|c| &c.gram));
         }
@@ -236,45 +313,49 @@ impl TowerStep {
     /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, whose
     /// gradients are set: member i's row is `rows[i]`.
     pub(super) fn backward_with_members(&mut self, weights: &TowerWeights, rows: &[u32], clock: &Clock) {
-        let Self { config, folded, chunks, run, members, numbers, .. } = self;
-        let (config, folded, run, numbers) = (&*config, &*folded, *run, numbers.at.len());
+        let Self { config, folded, dropout, chunks, run, members, numbers, .. } = self;
+        let pass = Pass { config, folded, dropout: *dropout };
+        let (run, numbers) = (*run, numbers.at.len());
         let members_run = rows.len().div_ceil(members.len()).max(1);
         {
             let of = |row: u32| (&chunks[row as usize / run], row as usize % run);
             let each = members.par_iter_mut().zip(rows.par_chunks(members_run));
-            each.for_each(|(out, rows)| out.carry_members(config, folded, rows, of, clock));
+            each.for_each(|(out, rows)| out.carry_members(pass, rows, of, clock));
         }
-        chunks.par_iter_mut().for_each(|chunk| chunk.backward(config, folded, numbers, false, clock));
+        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, false, clock));
         let used = rows.len().div_ceil(members_run);
         sum(&mut self.gram, self.members[..used].iter().map(|c| &c.gram));
         self.tables_backward(weights, true, clock);
     }
 
     fn tables_backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
-        let (chunks, run, bias_at) = (&self.chunks, self.run, self.bias_at());
-        let kernel = self.folded.layers.first().map(|layer| layer.kernel.view());
+        let mut parts = std::mem::take(&mut self.parts);
+        let (chunks, run, bias_at) = (&self.chunks, self.run, self.has_bias.then(|| parts.len() - 1));
+        let kernel = self.table_kernel();
         let gram = with_gram.then(|| self.gram.view());
-        self.parts.par_iter_mut().enumerate().for_each(|(at, part)| {
+        parts.par_iter_mut().enumerate().for_each(|(at, part)| {
             if bias_at == Some(at) {
                 part.backward(|i| chunks[i / run].d_tail.row(i % run), None, None, clock);
             } else {
                 part.backward(|i| chunks[i / run].d.row(i % run), kernel.as_ref(), gram.as_ref(), clock);
             }
         });
+        self.parts = parts;
         self.dense = self.folded.unfold(weights, self.folded_gradients(), clock);
     }
 
     /// Sums the chunks' gradients in their order, and puts the first kernel's together.
     fn folded_gradients(&self) -> Vec<Dense> {
         let mut sums = self.chunks[0].d_dense.clone();
-        let Some(first) = self.folded.layers.first() else { return sums };
         for chunk in &self.chunks[1..] {
             for (sum, part) in sums.iter_mut().zip(&chunk.d_dense) {
                 sum.kernel += &part.kernel;
                 sum.bias += &part.bias;
             }
         }
-        let mut kernel = Array2::zeros((self.width, first.kernel.ncols()));
+        // A first layer that read the concatenated features has its whole gradient.
+        let Some(first) = self.table_kernel() else { return sums };
+        let mut kernel = Array2::zeros((self.width, first.ncols()));
         for (&at, row) in self.numbers.at.iter().zip(sums[0].kernel.rows()) {
             kernel.row_mut(at).assign(&row);
         }
@@ -287,11 +368,10 @@ impl TowerStep {
 
     /// Copies of the gradients of the last backward pass.
     pub(super) fn gradients(&self) -> TowerGradients {
-        let table = |part: &TablePart| SparseGradient {
-            rows: part.distinct.ids.clone(),
-            values: part.gradient.as_slice().to_vec(),
-            dim: part.range().len(),
-            unsummed_squares: part.unsummed_squares,
+        let table = |part: &TablePart| {
+            let TableGradient { ids, values, unsummed_squares } = part.gradient();
+            let dim = part.range().len();
+            SparseGradient { rows: ids.to_vec(), values: values.to_vec(), dim, unsummed_squares }
         };
         TowerGradients { embeddings: self.parts.iter().map(table).collect(), dense: self.dense.clone() }
     }
@@ -302,25 +382,34 @@ impl Chunk {
     /// that has the activations of a row.
     fn carry_members<'a>(
         &mut self,
-        config: &TowerConfig,
-        folded: &Folded,
+        pass: Pass<'_>,
         rows: &[u32],
         of: impl Fn(u32) -> (&'a Chunk, usize),
         clock: &Clock,
     ) {
         let Self { d, below, gram, .. } = self;
-        if config.l2_normalise {
+        let row_of = |through, level| {
+            let of = &of;
+            move |i: usize| {
+                let (chunk, row) = of(rows[i]);
+                chunk.level_row(through, level, row)
+            }
+        };
+        if pass.config.l2_normalise {
             through_normalisation(d, |i| {
                 let (chunk, row) = of(rows[i]);
                 (chunk.output().row(row), chunk.inverse_norm(row))
             });
         }
-        for (i, layer) in folded.layers.iter().enumerate().skip(1).rev() {
-            carry(config.activation, layer, d, below, clock, |row| {
-                let (chunk, row) = of(rows[row]);
-                chunk.activations(i - 1, row)
-            });
+        let layers = &pass.folded.layers;
+        for (i, layer) in layers.iter().enumerate().rev() {
+            let Some(level) = pass.below(i) else { continue };
+            carry(layer, d, below, clock);
             std::mem::swap(d, below);
+            back(pass.through(level), d, row_of(pass.through(level), level));
+        }
+        if layers.is_empty() {
+            back(pass.through(0), d, row_of(pass.through(0), 0));
         }
         matrix::gram(d, gram, clock);
     }

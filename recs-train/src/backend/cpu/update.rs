@@ -30,6 +30,8 @@ pub(super) struct TowerState {
     pub(super) embeddings: Vec<Box<dyn Optimiser>>,
     /// Of kernel and bias.
     dense: Vec<[Box<dyn Optimiser>; 2]>,
+    /// Which tables are others': they have no rows here.
+    borrowed: Vec<bool>,
     /// The table that is a bias: it moves with the layers' biases.
     bias_at: Option<usize>,
 }
@@ -63,7 +65,7 @@ impl Factors {
             Clip::None | Clip::GlobalNorm { .. } => global,
         };
         let tower = |tower: &TowerStep| TowerFactors {
-            embeddings: tower.parts.iter().map(|p| factor(p.unsummed_squares)).collect(),
+            embeddings: tower.parts.iter().map(|p| factor(p.gradient().unsummed_squares)).collect(),
             dense: tower.dense.iter().map(|layer| dense_squares(layer).map(factor)).collect(),
         };
         Self { query: tower(query), candidate: tower(candidate), log_scale: factor(scale_squares) }
@@ -73,7 +75,7 @@ impl Factors {
 /// Sum of squares of everything, embeddings after equal rows were summed.
 fn all_squares(tower: &TowerStep) -> f64 {
     let tables: f64 =
-        tower.parts.par_iter().map(|p| squares(p.gradient.as_slice())).collect::<Vec<_>>().iter().sum();
+        tower.parts.par_iter().map(|p| squares(p.gradient().values)).collect::<Vec<_>>().iter().sum();
     tables + tower.dense.iter().flat_map(dense_squares).sum::<f64>()
 }
 
@@ -87,6 +89,7 @@ impl TowerState {
                 .zip(&weights.embeddings)
                 .map(|(i, e)| algorithm(i).state(e.nrows(), e.ncols()))
                 .collect(),
+            borrowed: weights.embeddings.iter().map(|e| e.nrows() == 0).collect(),
             bias_at,
             dense: weights.dense.iter().map(|d| [one_row(d.kernel.len()), one_row(d.bias.len())]).collect(),
         }
@@ -167,7 +170,9 @@ impl Update {
         let mut tensors = Vec::new();
         for (weights, state) in Tensor::of_weights(model, weights, "").into_iter().zip([query, candidate]) {
             let dense = state.dense.iter_mut().flatten();
-            for (weights, state) in weights.into_iter().zip(state.embeddings.iter_mut().chain(dense)) {
+            let tables = state.embeddings.iter_mut().zip(&state.borrowed);
+            let own = tables.filter(|(_, is_borrowed)| !**is_borrowed).map(|(state, _)| state);
+            for (weights, state) in weights.into_iter().zip(own.chain(dense)) {
                 let (numbers, last) = state.state();
                 let name = weights.name.clone();
                 tensors.push(weights);
@@ -209,7 +214,8 @@ impl TowerState {
                 table.as_slice_mut().unwrap_or_default(),
                 if bias_at == Some(i) { dense } else { embeddings },
             );
-            state.update(weights, &part.distinct.ids, part.gradient.as_slice(), *factor, step);
+            let gradient = part.gradient();
+            state.update(weights, gradient.ids, gradient.values, *factor, step);
         });
         let layers = self.dense.iter_mut().zip(&mut weights.dense).zip(&tower.dense).zip(&factors.dense);
         for ((([kernel, bias], layer), gradient), factors) in layers {

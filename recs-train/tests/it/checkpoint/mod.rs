@@ -11,7 +11,9 @@ use super::trainer::trainer;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_train::optim::{AdagradConfig, AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
 use recs_train::schedule::{PlateauConfig, ScheduleConfig};
-use recs_train::{CheckpointConfig, EarlyStopping, Fitted, Result, TrainConfig, Trainer};
+use recs_train::{
+    CheckpointConfig, DropoutConfig, EarlyStopping, Fitted, Result, TowerDropout, TrainConfig, Trainer,
+};
 use safetensors::SafeTensors;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ fn configs() -> Vec<(&'static str, TrainConfig)> {
     // So strong a decay that rows are brought up to date in the middle of an epoch of the refit.
     let constant = ScheduleConfig::constant();
     let strong = Algorithm::Adam(AdamConfig { weight_decay: 99.99, ..adam });
+    let dropped = TowerDropout { hidden: 0.3, input: 0.2, history: 0.2 };
     let remembering = TrainConfig {
         loss: loss(&json!({
             "learned_temperature": {"lowest": 0.05, "highest": 1.0},
@@ -53,6 +56,8 @@ fn configs() -> Vec<(&'static str, TrainConfig)> {
         clip: Clip::GlobalNorm { norm: 1.0 },
         early_stopping: Some(EarlyStopping { patience: 2 }),
         epochs: 3,
+        l2: 1e-3,
+        dropout: DropoutConfig { query: dropped, candidate: dropped },
         ..reference.clone()
     };
     vec![
