@@ -85,7 +85,7 @@ fn a_new_product_is_the_mean_of_its_category_and_biased_low() {
     // The list has no subcategories of known products.
     assert_eq!((changes.added, changes.from_category, changes.missing), (3, 3, PRODUCTS));
     let like = rows_of(&old, "DAIRY");
-    let mean = |table: &ndarray::Array2<f32>| {
+    let mean = |table: &ndarray::ArrayRef2<f32>| {
         let sum = like.iter().fold(Array1::<f32>::zeros(table.ncols()), |sum, &row| sum + table.row(row));
         sum / like.len() as f32
     };

@@ -1,6 +1,6 @@
 //! Known products by subcategory and category.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayRef2};
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -61,7 +61,7 @@ impl<K: Copy + Eq + Hash + Default> Groups<K> {
     ///
     /// # Panics
     /// When a row is beyond the table.
-    pub fn means(&self, table: &Array2<f32>) -> Array2<f32> {
+    pub fn means(&self, table: &ArrayRef2<f32>) -> Array2<f32> {
         let mut means = Array2::zeros((self.members.len(), table.ncols()));
         let mut sum = vec![0.0f64; table.ncols()];
         for ((_, rows), mut mean) in self.members.iter().zip(means.rows_mut()) {
@@ -80,7 +80,7 @@ impl<K: Copy + Eq + Hash + Default> Groups<K> {
     ///
     /// # Panics
     /// When a row is beyond the table.
-    pub fn quantiles(&self, table: &Array2<f32>, quantile: f64) -> Vec<f32> {
+    pub fn quantiles(&self, table: &ArrayRef2<f32>, quantile: f64) -> Vec<f32> {
         let of = |rows: &Vec<u32>| {
             let mut values: Vec<f32> = rows.iter().map(|&row| table[[row as usize, 0]]).collect();
             values.sort_unstable_by(f32::total_cmp);

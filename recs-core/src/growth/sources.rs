@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::schema::{CrossPart, Encoding};
 use crate::vocab::{Buckets, StringLookup, Vocabulary};
-use ndarray::Array2;
+use ndarray::ArrayRef2;
 
 /// True for a table with a row for each value of `field`.
 pub fn has_row_by_value(encoding: &Encoding, field: &str) -> bool {
@@ -13,6 +13,7 @@ pub fn has_row_by_value(encoding: &Encoding, field: &str) -> bool {
         | Encoding::Bias { field: of, .. } => of == field,
         Encoding::Buckets { .. }
         | Encoding::Cross { .. }
+        | Encoding::NGrams { .. }
         | Encoding::Normalised { .. }
         | Encoding::Cyclical { .. } => false,
     }
@@ -26,6 +27,7 @@ pub fn has_row_by_value(encoding: &Encoding, field: &str) -> bool {
 ///   which its middle lies, or the nearest between two boundaries; the two open ends from their likes.
 /// * A cross: bin by bin, since bins are hashes of values; none when one of its parts is the bucket of a field whose
 ///   boundaries moved, since its bins then stand for other values.
+/// * N-grams: bin by bin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowSources {
     /// Every row from the row of its own number.
@@ -57,6 +59,7 @@ impl RowSources {
                 }
                 Self::Same
             }
+            Encoding::NGrams { .. } => Self::Same,
             Encoding::Normalised { .. } | Encoding::Cyclical { .. } => Self::Nothing,
         })
     }
@@ -65,7 +68,7 @@ impl RowSources {
     ///
     /// # Errors
     /// [`Error::Shape`] naming `tensor` when the tables do not fit the vocabularies.
-    pub fn copy(&self, from: &Array2<f32>, to: &mut Array2<f32>, tensor: &str) -> Result<usize> {
+    pub fn copy(&self, from: &ArrayRef2<f32>, to: &mut ArrayRef2<f32>, tensor: &str) -> Result<usize> {
         let shape = |expected: Vec<usize>, got: &[usize]| {
             let (file, tensor) = (crate::model::WEIGHTS_FILE.into(), tensor.to_owned());
             Err(Error::Shape { file, tensor, expected, got: got.to_vec() })
@@ -122,6 +125,7 @@ fn by_middle(new: &Buckets, old: &Buckets) -> RowSources {
 mod tests {
     use super::*;
     use crate::vocab::linspace;
+    use ndarray::Array2;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use recs_core::artifact::ModelArtifact;
 use recs_core::growth::{Groups, RowSources, has_row_by_value};
 use recs_core::hash::fingerprint64;
-use recs_core::model::{ModelConfig, Weights};
+use recs_core::model::{ModelConfig, Weights, table_name};
 use recs_core::observe::{Event, Observer};
 use recs_core::schema::{Role, Tower};
 use recs_core::vocab::Vocabulary;
@@ -149,7 +149,7 @@ impl WarmStart {
                 if encoding.is_bias() && self.has_trend {
                     continue;
                 }
-                sources.copy(from, to, &format!("{}.{}.embedding", tower.name(), encoding.name()))?;
+                sources.copy(from, to, &table_name(tower, encoding))?;
                 // A new product's bias is what its own rows say.
                 if has_row_by_value(encoding, &self.product) && !encoding.is_bias() {
                     let means = self.groups.means(from);
@@ -158,6 +158,7 @@ impl WarmStart {
             }
             to.dense.clone_from(&from.dense);
         }
+        weights.tie(model);
         Ok(())
     }
 

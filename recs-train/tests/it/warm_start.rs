@@ -3,11 +3,13 @@
 use super::shards::{Purchase, dataset, groups, load};
 use super::trainer::{fit, small, trainer};
 use ndarray::{Array1, ArrayView1};
-use recs_core::artifact::ModelArtifact;
+use recs_core::artifact::{ModelArtifact, Product, RefreshOptions, refresh_candidates};
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
+use recs_core::schema::Encoding;
 use recs_train::data::SplitKind;
 use recs_train::trainer::{TrendConfig, evaluate_artifact};
 use recs_train::{CheckpointConfig, Error, EvaluateOptions, Fitted, TrainConfig};
+use serde_json::json;
 use std::sync::Arc;
 
 fn config() -> TrainConfig {
@@ -264,4 +266,44 @@ async fn checkpoints_know_what_a_run_was_started_from() {
         assert!(matches!(error, Error::CheckpointDiffers { .. }), "{error}");
         assert!(error.to_string().contains("warm_start is"), "{error}");
     }
+}
+
+/// What encodings share is still one after it was carried over, by a training and by a refresh.
+#[tokio::test]
+async fn shared_tables_and_n_grams_are_carried_over() {
+    let rows = groups(60, 100, 40);
+    let shared = |mut config: TrainConfig| {
+        let table = Some("product".to_owned());
+        let (name, field, dim) = ("product".to_owned(), "product_id".to_owned(), 8);
+        let history =
+            Encoding::History { name: "history".into(), field: field.clone(), dim, table: table.clone() };
+        let n_grams =
+            json!({ "kind": "n_grams", "name": "words", "field": "art_name", "bins": 100, "dim": 4 });
+        config.encodings.query = Some(vec![history]);
+        config.encodings.candidate = Some(vec![
+            Encoding::Embedding { name, field: field.clone(), dim, table },
+            serde_json::from_value(n_grams).unwrap(),
+            Encoding::Bias { name: "bias".into(), field },
+        ]);
+        (config.query.layers, config.candidate.layers) = (vec![12], vec![12]);
+        config
+    };
+    let old = fit(&earlier(&rows), shared(config())).await.into_artifact("v1").unwrap();
+    let new = warm(&rows, shared(standing_still()), &old).await.into_artifact("v2").unwrap();
+    let tables = |artifact: &ModelArtifact| {
+        let (query, candidate) = (&artifact.weights.query.embeddings, &artifact.weights.candidate.embeddings);
+        assert_eq!(query[0], candidate[0]);
+        [query[0].clone(), candidate[1].clone()]
+    };
+    let ([theirs, their_words], [ours, our_words]) = (tables(&old), tables(&new));
+    assert!(ours.nrows() > theirs.nrows() && our_words.iter().any(|&x| x != 0.0));
+    for text in &old.candidates.ids {
+        assert!(is_near(&ours.row(id(&new, text)), &theirs.row(id(&old, text)), 1e-25), "product {text}");
+    }
+    assert!(our_words.rows().into_iter().zip(their_words.rows()).all(|(a, b)| is_near(&a, &b, 1e-25)));
+    let newcomer = Product::new("new").with_text("art_name", "like no other");
+    let refreshed = refresh_candidates(&new, &[newcomer], "v3", &RefreshOptions::default()).unwrap().artifact;
+    let [grown, words] = tables(&refreshed);
+    assert_eq!((grown.nrows(), words), (ours.nrows() + 1, our_words));
+    assert_eq!(refreshed.weights.parameters(), new.weights.parameters() + 8 + 1);
 }

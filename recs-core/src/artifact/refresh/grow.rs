@@ -7,7 +7,7 @@ use crate::growth::{Groups, Level, RowSources, has_row_by_value};
 use crate::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerModel, TowerWeights, Weights};
 use crate::schema::{Encoding, Role, Tower};
 use crate::vocab::Vocabulary;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayRef2};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -65,12 +65,14 @@ impl Grown {
                 if has_row_by_value(encoding, field) {
                     let sources = RowSources::new(encoding, &vocabulary, before)?;
                     let rows = vocabulary.table_rows(encoding)?;
-                    *table = grown(encoding, table, rows, &sources, &groups, &newcomers, options)?;
+                    *table =
+                        grown(encoding, table, rows, &sources, &groups, &newcomers, options)?.into_shared();
                 }
             }
             Ok(Arc::new(weights))
         };
-        let weights = Weights { query: grow(Tower::Query)?, candidate: grow(Tower::Candidate)? };
+        let mut weights = Weights { query: grow(Tower::Query)?, candidate: grow(Tower::Candidate)? };
+        weights.tie(&artifact.config);
         Ok(Self { vocabulary: Arc::new(vocabulary), weights: Arc::new(weights), levels })
     }
 
@@ -125,7 +127,7 @@ fn groups<'k>(
 
 fn grown(
     encoding: &Encoding,
-    table: &Array2<f32>,
+    table: &ArrayRef2<f32>,
     rows: usize,
     sources: &RowSources,
     groups: &Groups<&str>,
