@@ -217,7 +217,8 @@ impl TrainConfig {
         }
     }
 
-    /// A preset (`overrides.preset`, `recommended` when absent) with single settings changed; tables merge key by key.
+    /// A preset (`overrides.preset`, `recommended` when absent) with single settings changed; tables merge key by key, and
+    /// `false` switches off what a preset has, as in `repeat = false`.
     ///
     /// # Errors
     /// [`Error::Config`] for a setting that does not exist or is of another type.
@@ -227,6 +228,8 @@ impl TrainConfig {
     /// let overrides = serde_json::json!({"preset": "reference", "epochs": 2, "query": {"activation": "relu"}});
     /// let config = TrainConfig::from_overrides(overrides.as_object().unwrap())?;
     /// assert_eq!((config.epochs, config.query.layers.len()), (2, 3));
+    /// let overrides = serde_json::json!({"repeat": false});
+    /// assert!(TrainConfig::from_overrides(overrides.as_object().unwrap())?.repeat.is_none());
     /// # Ok::<(), recs_train::Error>(())
     /// ```
     pub fn from_overrides(overrides: &Map<String, Value>) -> Result<Self> {
@@ -243,7 +246,9 @@ impl TrainConfig {
     pub fn with_overrides(&self, overrides: &Map<String, Value>) -> Result<Self> {
         let fault = |e: serde_json::Error| Error::config("train", e.to_string());
         let mut merged = serde_json::to_value(self).map_err(fault)?;
-        merge_settings(&mut merged, &Value::Object(overrides.clone()));
+        let mut overrides = Value::Object(overrides.clone());
+        switch_off(&mut overrides, &merged);
+        merge_settings(&mut merged, &overrides);
         let config: Self = serde_json::from_value(merged).map_err(fault)?;
         config.validate()?;
         Ok(config)
@@ -337,5 +342,18 @@ pub(crate) fn merge_settings(into: &mut Value, from: &Value) {
             }
         }
         (into, from) => *into = from.clone(),
+    }
+}
+
+/// `false` for what is a table or off in `base` is off, since TOML has no null.
+fn switch_off(settings: &mut Value, base: &Value) {
+    match (settings, base) {
+        (Value::Object(settings), Value::Object(base)) => {
+            for (key, value) in settings {
+                switch_off(value, base.get(key).unwrap_or(&Value::Bool(true)));
+            }
+        }
+        (off @ Value::Bool(false), Value::Object(_) | Value::Null) => *off = Value::Null,
+        _ => {}
     }
 }

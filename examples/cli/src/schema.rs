@@ -5,14 +5,14 @@ use recs_train::TrainConfig;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{Schema, SchemaGenerator};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The schema, in the draft that editors know (draft 7).
 pub(crate) fn config_schema() -> Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<Config>().to_value()
 }
 
-/// `[train]`: any of the settings, since the others are the preset's.
+/// `[train]`: any of the settings, since the others are the preset's. What may be missing is switched off by `false`.
 pub(crate) fn train_overrides(_: &mut SchemaGenerator) -> Schema {
     let settings = SchemaSettings::draft07().with(|s| {
         s.inline_subschemas = true;
@@ -21,6 +21,10 @@ pub(crate) fn train_overrides(_: &mut SchemaGenerator) -> Schema {
     let mut schema = settings.into_generator().into_root_schema_for::<TrainConfig>();
     RecursiveTransform(|schema: &mut Schema| {
         schema.remove("required");
+        let alternatives = schema.get_mut("anyOf").and_then(Value::as_array_mut);
+        for null in alternatives.into_iter().flatten().filter(|s| **s == json!({"type": "null"})) {
+            *null = json!({"const": false});
+        }
     })
     .transform(&mut schema);
     schema
@@ -31,7 +35,6 @@ mod tests {
     use super::*;
     use crate::config::TEMPLATE;
     use recs_train::tracking::mlflow::MlflowConfig;
-    use serde_json::json;
 
     /// What a schema says of a key, references followed; None where it does not know the key.
     fn property<'a>(root: &'a Value, schema: &'a Value, key: &str) -> Option<&'a Value> {
@@ -81,5 +84,9 @@ mod tests {
         assert_eq!(schema["required"], json!(["tenant"]));
         assert!(!schema["properties"]["train"].to_string().contains("\"required\""));
         assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(
+            schema["properties"]["train"]["properties"]["repeat"]["anyOf"][1],
+            json!({"const": false})
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What is searched, and how.
 
 use super::distribution::Distribution;
+use super::space::Settings;
 use recs_core::metrics::RankSums;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 pub struct SearchConfig {
     /// What each setting is drawn from, by its path in [`TrainConfig`](crate::TrainConfig): `learning_rate`,
     /// `loss.temperature`, `optimiser.embeddings.weight_decay`. All others are those of the search's own settings.
+    #[serde(default)]
     pub space: BTreeMap<String, Distribution>,
     /// How trials get their epochs.
     #[serde(default)]
@@ -46,7 +48,7 @@ impl SearchConfig {
 }
 
 /// How trials get their epochs. Trial 0 is always the settings with nothing changed, and counts as one of the trials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SearchAlgorithm {
@@ -69,6 +71,12 @@ pub enum SearchAlgorithm {
         /// Epochs of the first rung at least.
         #[serde(default = "shortest")]
         shortest: usize,
+    },
+    /// Those that are listed, and nothing is drawn: to compare a few ideas, or to see what each part of a setting gives. The
+    /// space stays empty.
+    Listed {
+        /// The settings of trials 1, 2 …; `false` for a setting that is to be off.
+        trials: Vec<Settings>,
     },
 }
 

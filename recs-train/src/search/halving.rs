@@ -25,17 +25,21 @@ impl SearchAlgorithm {
     ///
     /// # Errors
     /// [`Error::Config`].
-    pub(super) fn rungs(self, longest: usize) -> Result<Vec<Rung>> {
+    pub(super) fn rungs(&self, longest: usize) -> Result<Vec<Rung>> {
         let refuse =
             |field: &str, reason: String| Err(Error::config(format!("search.algorithm.{field}"), reason));
         let (trials, eta, shortest) = match self {
-            Self::Random { trials } => (trials, 0, 0),
-            Self::Halving { trials, eta, shortest } => (trials, eta, shortest),
+            Self::Random { trials } => (*trials, 0, 0),
+            Self::Halving { trials, eta, shortest } => (*trials, *eta, *shortest),
+            Self::Listed { trials } => (trials.len() as u64 + 1, 0, 0),
         };
         if !(2..=1_000_000).contains(&trials) {
-            return refuse("trials", format!("is {trials}, allowed are 2 to 1,000,000"));
+            return refuse(
+                "trials",
+                format!("are {trials} with the settings as they are, allowed are 2 to 1,000,000"),
+            );
         }
-        if matches!(self, Self::Random { .. }) {
+        if !matches!(self, Self::Halving { .. }) {
             return Ok(vec![Rung { trials, epochs: None }]);
         }
         if eta < 2 {

@@ -157,11 +157,15 @@ impl Search {
     /// Trains and judges on each fold, until one diverges.
     fn train(&self, trial: &mut Trial, config: &TrainConfig, run: &Run<'_>) -> Result<()> {
         let (started, tracked) = (Instant::now(), self.tracker.begin(trial, config));
-        let trainer = self.trainer(config)?;
+        let (trainer, mut towers) = (self.trainer(config)?, Vec::new());
         for (at, fold) in self.folds.iter().enumerate() {
             let observer = OfFold { run: &*tracked, at };
             match trainer.score(fold, &observer, run.cancel) {
-                Ok(sums) => trial.folds.push(self.config.metric.of(&sums)),
+                Ok(sums) => {
+                    let alone = self.config.metric.of(&sums.towers);
+                    towers.push(alone);
+                    trial.folds.push(sums.with_repeat.map_or(alone, |served| self.config.metric.of(&served)));
+                }
                 Err(e @ (Error::Diverged { .. } | Error::Core(recs_core::Error::NonFinite { .. }))) => {
                     trial.error = Some(e.to_string());
                     break;
@@ -170,7 +174,8 @@ impl Search {
             }
         }
         if trial.error.is_none() {
-            trial.score = Some(trial.folds.iter().sum::<f64>() / trial.folds.len().max(1) as f64);
+            let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
+            (trial.score, trial.towers) = (Some(mean(&trial.folds)), Some(mean(&towers)));
         }
         trial.seconds = started.elapsed().as_secs_f64();
         tracked.end(trial);

@@ -22,16 +22,16 @@ impl SearchConfig {
     /// # Errors
     /// [`Error::Config`] naming the setting.
     pub(super) fn check_space(&self, base: &TrainConfig) -> Result<()> {
+        if let SearchAlgorithm::Listed { trials } = &self.algorithm {
+            return self.check_listed(trials);
+        }
         if self.space.is_empty() {
             return Err(Error::config("search.space", "is empty: name the settings to search over"));
         }
         for (path, distribution) in &self.space {
             let refuse = |reason: String| Err(Error::config(field(path), reason));
-            let first = path.split('.').next().unwrap_or_default();
-            if FIXED.contains(&first) {
-                return refuse("is the same for all trials: set it under [train]".into());
-            }
-            if first == "epochs" && matches!(self.algorithm, SearchAlgorithm::Halving { .. }) {
+            check_free(path)?;
+            if path == "epochs" && matches!(self.algorithm, SearchAlgorithm::Halving { .. }) {
                 return refuse(
                     "is what halving decides; take it out, or use algorithm.kind = \"random\"".into(),
                 );
@@ -50,11 +50,24 @@ impl SearchConfig {
         Ok(())
     }
 
+    fn check_listed(&self, trials: &[Settings]) -> Result<()> {
+        if !self.space.is_empty() {
+            let reason =
+                "is not looked at when trials are listed: take it out, or use algorithm.kind = \"random\"";
+            return Err(Error::config("search.space", reason));
+        }
+        trials.iter().flat_map(Settings::keys).try_for_each(|path| check_free(path))
+    }
+
     /// The settings of a trial: none for trial 0. A function of seed, path and number, so that more trials or settings leave
     /// the others as they are.
     pub(super) fn draw(&self, number: u64) -> Settings {
         if number == 0 {
             return Settings::new();
+        }
+        if let SearchAlgorithm::Listed { trials } = &self.algorithm {
+            let listed = usize::try_from(number - 1).ok().and_then(|at| trials.get(at));
+            return listed.cloned().unwrap_or_default();
         }
         let draw = |(path, distribution): (&String, &super::Distribution)| {
             let key = format!("{}/{number}/{path}", self.seed);
@@ -63,6 +76,13 @@ impl SearchConfig {
         };
         self.space.iter().map(draw).collect()
     }
+}
+
+fn check_free(path: &str) -> Result<()> {
+    if FIXED.contains(&path.split('.').next().unwrap_or_default()) {
+        return Err(Error::config(field(path), "is the same for all trials: set it under [train]"));
+    }
+    Ok(())
 }
 
 /// `base` with these settings.
@@ -164,6 +184,30 @@ mod tests {
         halving.check_space(&base).unwrap();
         halving.algorithm = SearchAlgorithm::Halving { trials: 9, eta: 3, shortest: 1 };
         assert!(halving.check_space(&base).unwrap_err().to_string().contains("halving decides"));
+    }
+
+    #[test]
+    fn listed_trials_are_tried_as_they_are() {
+        let listed = |trials: &Value, space: &Value| -> SearchConfig {
+            let algorithm = json!({"kind": "listed", "trials": trials});
+            serde_json::from_value(json!({"algorithm": algorithm, "space": space})).unwrap()
+        };
+        let (base, warm) =
+            (TrainConfig::recommended(), json!([{"epochs": 3}, {"repeat": false, "loss.temperature": 0.5}]));
+        let search = listed(&warm, &json!({}));
+        search.check_space(&base).unwrap();
+        assert_eq!(search.algorithm.rungs(30).unwrap()[0].trials, 3);
+        let configs = [0, 1, 2].map(|number| apply(&base, &search.draw(number)).unwrap());
+        assert_eq!(configs[0], base);
+        assert_eq!(configs[1], TrainConfig { epochs: 3, ..base.clone() });
+        assert_eq!((configs[2].repeat, configs[2].loss.temperature), (None, 0.5));
+        let refused = |search: SearchConfig| search.check_space(&base).unwrap_err().to_string();
+        assert!(refused(listed(&json!([{"split": "random"}]), &json!({}))).contains("same for all trials"));
+        let space = json!({"l1": {"kind": "uniform", "low": 0.1, "high": 0.2}});
+        assert!(refused(listed(&warm, &space)).contains("search.space"));
+        assert!(listed(&json!([]), &json!({})).algorithm.rungs(30).is_err());
+        // What is written for the next training still says off.
+        assert_eq!(merged(&Map::new(), &search.draw(2))["repeat"], json!(false));
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Trial {
     pub settings: Settings,
     /// Mean of the folds; None for a trial that diverged.
     pub score: Option<f64>,
+    /// The same of the towers alone, without the term for what customers buy again.
+    #[serde(default)]
+    pub towers: Option<f64>,
     /// Of each fold, the latest first; of those before the one that diverged.
     pub folds: Vec<f64>,
     /// Wall time.

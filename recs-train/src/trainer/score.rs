@@ -1,6 +1,6 @@
 //! How good settings are on rows before the test: what a search asks.
 
-use super::evaluation::Evaluator;
+use super::evaluation::{Both, Evaluator, sums};
 use super::fit::{Trainer, spread};
 use super::repeat::RepeatTerm;
 use super::run::{Ran, Rates};
@@ -12,8 +12,8 @@ use recs_core::observe::{CancelToken, Observer};
 use std::sync::Arc;
 
 impl Trainer {
-    /// Trains on the fold's training rows, as the run that chooses does, and ranks all of its validation rows as they would
-    /// be served. The repeat term is cross-fitted: of the validation rows' customers each half is judged with the term that
+    /// Trains on the fold's training rows, as the run that chooses does, and ranks all of its validation rows, by the
+    /// towers and as they would be served. The repeat term is cross-fitted: of the validation rows' customers each half is judged with the term that
     /// was fitted on the other, or a term would be judged by the rows that it was fitted on.
     ///
     /// Where early stopping or a plateau looks at validation rows, these are among those judged, and the score is a little too
@@ -27,29 +27,29 @@ impl Trainer {
         fold: &Fold,
         observer: &dyn Observer,
         cancel: &CancelToken,
-    ) -> Result<RankSums> {
+    ) -> Result<Both<RankSums>> {
         let Ran { weights, model, .. } = self.run_fold(fold, observer, cancel)?;
         let purchases = Arc::new(Purchases::new(&self.data, &fold.train));
         let mut towers = Evaluator::new(&self.data, &model, &weights, &purchases, &self.pool)?;
-        let mut sums = RankSums::default();
         let Some(repeat) = self.config.repeat else {
             let [ranks, _] = towers.ranks(&fold.validation, cancel)?;
-            ranks.into_iter().for_each(|rank| sums.push(rank));
-            return Ok(sums);
+            return Ok(Both { towers: sums(&ranks), with_repeat: None });
         };
         let is_first = |row: &&u32| {
             let customer = self.data.customer[**row as usize];
             fingerprint64(&customer.to_le_bytes()).is_multiple_of(2)
         };
         let (first, second): (Vec<u32>, Vec<u32>) = fold.validation.iter().partition(is_first);
+        let (mut alone, mut served) = (RankSums::default(), RankSums::default());
         for (fitted, judged) in [(&first, &second), (&second, &first)] {
             let purchases = Arc::clone(&purchases);
             let term = RepeatTerm::fit(repeat, &self.data, purchases, &towers, fitted, cancel)?;
             towers = towers.with_repeat(Some(term));
-            let [_, ranks] = towers.ranks(judged, cancel)?;
-            ranks.into_iter().for_each(|rank| sums.push(rank));
+            let [towers, with_repeat] = towers.ranks(judged, cancel)?;
+            alone.merge(&sums(&towers));
+            served.merge(&sums(&with_repeat));
         }
-        Ok(sums)
+        Ok(Both { towers: alone, with_repeat: Some(served) })
     }
 
     fn run_fold(&self, fold: &Fold, observer: &dyn Observer, cancel: &CancelToken) -> Result<Ran> {

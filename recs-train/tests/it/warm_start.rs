@@ -301,7 +301,7 @@ async fn shared_tables_and_n_grams_are_carried_over() {
         assert!(is_near(&ours.row(id(&new, text)), &theirs.row(id(&old, text)), 1e-25), "product {text}");
     }
     assert!(our_words.rows().into_iter().zip(their_words.rows()).all(|(a, b)| is_near(&a, &b, 1e-25)));
-    let newcomer = Product::new("new").with_text("art_name", "like no other");
+    let newcomer = Product::new("9999").with_text("art_name", "like no other");
     let refreshed = refresh_candidates(&new, &[newcomer], "v3", &RefreshOptions::default()).unwrap().artifact;
     let [grown, words] = tables(&refreshed);
     assert_eq!((grown.nrows(), words), (ours.nrows() + 1, our_words));

@@ -67,11 +67,14 @@ fn told(found: &SearchReport, best: &Map<String, Value>) -> Report {
     let mut trials: Vec<&Trial> = found.trials.iter().collect();
     let score = |trial: &Trial| trial.score.unwrap_or(f64::NEG_INFINITY);
     trials.sort_by(|a, b| b.rung.cmp(&a.rung).then(score(b).total_cmp(&score(a))));
-    report.line(format!("  rung epochs trial {:>14} seconds  settings", found.metric.name()));
-    for Trial { number, rung, epochs, settings, score, seconds, error, .. } in trials {
-        let score = score.map_or_else(|| "diverged".into(), |score| format!("{score:.4}"));
+    report.line(format!("  rung epochs trial {:>14} towers alone seconds  settings", found.metric.name()));
+    for Trial { number, rung, epochs, settings, score, towers, seconds, error, .. } in trials {
+        let [score, towers] =
+            [score, towers].map(|of| of.map_or_else(|| "diverged".into(), |of| format!("{of:.4}")));
         let settings = error.clone().unwrap_or_else(|| json!(settings).to_string());
-        report.line(format!("  {rung:>4} {epochs:>6} {number:>5} {score:>14} {seconds:>7.1}  {settings}"));
+        report.line(format!(
+            "  {rung:>4} {epochs:>6} {number:>5} {score:>14} {towers:>12} {seconds:>7.1}  {settings}"
+        ));
     }
     report.set("metric", found.metric.name());
     report.set("score", json!(found.best.score));

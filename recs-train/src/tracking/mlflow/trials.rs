@@ -86,6 +86,9 @@ impl TrialRun for ChildRun {
         if let Some(score) = trial.score {
             self.run.log_metric("score", epochs, score);
         }
+        if let Some(towers) = trial.towers {
+            self.run.log_metric("towers_score", epochs, towers);
+        }
         if let Some(error) = &trial.error {
             self.run.set_tag("recs.error", error.clone());
         }

@@ -291,7 +291,7 @@ impl<'a> Evaluator<'a> {
 }
 
 /// In the order of the rows: sums of fractions are then the same whatever the threads.
-pub(super) fn sums(ranks: &[Option<u32>]) -> RankSums {
+pub(in crate::trainer) fn sums(ranks: &[Option<u32>]) -> RankSums {
     let mut sums = RankSums::default();
     ranks.iter().for_each(|&rank| sums.push(rank));
     sums

@@ -25,7 +25,9 @@ mod served;
 mod slices;
 
 pub use evaluator::Evaluator;
+pub(super) use evaluator::sums;
 pub use judge::ReportInputs;
 pub use options::{BootstrapConfig, EvaluateOptions, Seen, SliceConfig};
 pub use report::{Bootstrapped, Evaluation, Slice, SliceTable, Spread};
+pub(super) use score::Both;
 pub(super) use served::Served;

@@ -16,9 +16,9 @@ const LIST_LENGTH: usize = 100;
 
 /// Something of the towers alone, and with the repeat term where there is one.
 #[derive(Debug, Default)]
-pub(super) struct Both<T> {
-    pub(super) towers: T,
-    pub(super) with_repeat: Option<T>,
+pub(crate) struct Both<T> {
+    pub(crate) towers: T,
+    pub(crate) with_repeat: Option<T>,
 }
 
 /// Of some rows the ranks of their products, and the lists that were wanted, best first.
