@@ -21,6 +21,9 @@ pub(crate) fn train_overrides(_: &mut SchemaGenerator) -> Schema {
     let mut schema = settings.into_generator().into_root_schema_for::<TrainConfig>();
     RecursiveTransform(|schema: &mut Schema| {
         schema.remove("required");
+        // TOML has no null.
+        let types = schema.get_mut("type").and_then(Value::as_array_mut);
+        types.into_iter().flatten().filter(|t| **t == "null").for_each(|null| *null = "boolean".into());
         let alternatives = schema.get_mut("anyOf").and_then(Value::as_array_mut);
         for null in alternatives.into_iter().flatten().filter(|s| **s == json!({"type": "null"})) {
             *null = json!({"const": false});
@@ -84,9 +87,7 @@ mod tests {
         assert_eq!(schema["required"], json!(["tenant"]));
         assert!(!schema["properties"]["train"].to_string().contains("\"required\""));
         assert_eq!(schema["additionalProperties"], json!(false));
-        assert_eq!(
-            schema["properties"]["train"]["properties"]["repeat"]["anyOf"][1],
-            json!({"const": false})
-        );
+        let off = &schema["properties"]["train"]["properties"]["early_stopping"]["type"];
+        assert_eq!(off, &json!(["object", "boolean"]));
     }
 }
