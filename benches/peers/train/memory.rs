@@ -77,8 +77,14 @@ pub(crate) fn rounded(value: f64, digits: i32) -> f64 {
 fn write_ranks(fitted: &Fitted, file: &Path) -> Result<(), Failure> {
     let pool = ThreadPoolBuilder::new().num_threads(fitted.config.threads).build()?;
     let [towers, with_repeat] = fitted.evaluator(&pool)?.ranks(&fitted.split.test, &CancelToken::new())?;
-    let ranks = if with_repeat.is_empty() { towers } else { with_repeat };
     let as_i32 = |rank: Option<u32>| rank.and_then(|r| i32::try_from(r).ok()).unwrap_or(i32::MAX);
-    let bytes: Vec<u8> = ranks.into_iter().flat_map(|rank| as_i32(rank).to_le_bytes()).collect();
-    Ok(std::fs::write(file, bytes)?)
+    let bytes = |ranks: Vec<Option<u32>>| -> Vec<u8> {
+        ranks.into_iter().flat_map(|rank| as_i32(rank).to_le_bytes()).collect()
+    };
+    if !with_repeat.is_empty() {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".repeat");
+        std::fs::write(beside, bytes(with_repeat))?;
+    }
+    Ok(std::fs::write(file, bytes(towers))?)
 }

@@ -54,6 +54,13 @@ impl Purchases {
         }
     }
 
+    /// Vocabulary id of the city in which a customer bought most often, of equally frequent ones the first; 0 without rows.
+    pub(crate) fn home(&self, data: &TrainData, customer: u32) -> u32 {
+        let cities = counted(self.of(customer).iter().map(|&row| data.city[row as usize]).collect());
+        let most = cities.into_iter().max_by_key(|(city, n)| (*n, std::cmp::Reverse(*city)));
+        most.map_or(0, |(city, _)| city)
+    }
+
     /// Products of some rows, as positions in the catalogue, each once, ascending, with their numbers of rows.
     pub fn counted(data: &TrainData, rows: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
         counted(rows.map(|row| data.product[row as usize]).collect())

@@ -4,7 +4,7 @@ use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs, Se
 use super::fit::{Fitted, judge, pool};
 use super::popularity::Popularity;
 use super::warm_start::{self, WARM_START};
-use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, counted, day};
+use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, day};
 use crate::error::{Error, Result};
 use recs_core::artifact::{
     Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
@@ -170,9 +170,7 @@ fn customers(
         last_rows.push(last);
         customers.offsets.push(customers.products.len());
         customers.last_day.push(day(data.timestamp[last as usize]) as i32);
-        let cities = counted(rows.iter().map(|&r| data.city[r as usize]).collect());
-        let most = cities.into_iter().max_by_key(|(city, n)| (*n, std::cmp::Reverse(*city)));
-        segments.push(most.map_or(0, |(city, _)| city));
+        segments.push(purchases.home(data, id));
     }
     if let Some(term) = &fitted.repeat {
         customers.repeat = vec![0.0; customers.products.len()];

@@ -1,6 +1,7 @@
 //! Rows -> ranks of their products, and lists of their customers.
 
 use super::distinct::DistinctQueries;
+use super::fallback::{Fallback, Order};
 use super::known::{Entries, Known};
 use super::options::Seen;
 use super::report::Evaluation;
@@ -40,6 +41,8 @@ pub struct Evaluator<'a> {
     inverse_temperature: f32,
     pub(super) known: Known<'a>,
     has_history: bool,
+    answers_strangers: bool,
+    pub(super) fallback: Option<Fallback>,
     pub(super) pool: &'a ThreadPool,
 }
 
@@ -92,7 +95,27 @@ impl<'a> Evaluator<'a> {
         let query = TowerModel::new(model, Tower::Query, Arc::clone(&weights.query))?;
         let (inverse_temperature, has_history) =
             (1.0 / model.temperature, model.schema.widths(Tower::Query).has_history);
-        Ok(Self { data, product, query, catalogue, inverse_temperature, known, has_history, pool })
+        let answers_strangers = !Fallback::is_needed(model);
+        let evaluator = Self {
+            data,
+            product,
+            query,
+            catalogue,
+            inverse_temperature,
+            known,
+            has_history,
+            answers_strangers,
+            fallback: None,
+            pool,
+        };
+        Ok(evaluator.with_fallback())
+    }
+
+    /// What is served is the towers with the repeat term, and something else for those of whom nothing is known.
+    fn with_fallback(mut self) -> Self {
+        let is_needed = self.known.has_repeats() && !self.answers_strangers;
+        self.fallback = is_needed.then(|| self.known.fallback(self.data));
+        self
     }
 
     /// Adds a term for what customers buy again.
@@ -101,7 +124,7 @@ impl<'a> Evaluator<'a> {
         if let Known::Rows { repeat, .. } = &mut self.known {
             *repeat = term;
         }
-        self
+        self.with_fallback()
     }
 
     /// Embeddings of the catalogue. `[products, dim]`
@@ -278,6 +301,16 @@ impl<'a> Evaluator<'a> {
             columns.histories = self.known.histories(self.data, rows);
         }
         Ok(self.query.embed(&columns)?)
+    }
+
+    /// The list of a row whose customer nobody knows: one without purchases on other days.
+    pub(super) fn order(&self, row: u32) -> Option<Order<'_>> {
+        let fallback = self.fallback.as_ref()?;
+        if !self.known.bought(self.data, row).is_empty() {
+            return None;
+        }
+        let (home, own) = self.known.home(self.data, row);
+        Some(fallback.order(self.data.city[row as usize], home, &own))
     }
 
     /// What the repeat term adds to the products of each row; None without one.

@@ -1,5 +1,6 @@
 //! What customers are known to have bought when the rows to be judged were not.
 
+use super::fallback::{Counts, Fallback};
 use super::served::Served;
 use crate::data::{Purchases, TrainData, day};
 use crate::trainer::repeat::RepeatTerm;
@@ -36,6 +37,34 @@ impl Known<'_> {
                 Purchases::counted(data, rows.filter(|&other| at(other) != at(row)))
             }
             Self::Served(served) => served.purchases(data, row),
+        }
+    }
+
+    /// What serving gives to those of whom nothing is known.
+    pub(super) fn fallback(&self, data: &TrainData) -> Fallback {
+        match self {
+            Self::Rows { purchases, .. } => {
+                let bought = |customer| Purchases::counted(data, purchases.of(customer).iter().copied());
+                let customers = || 0..purchases.customers();
+                let mut counts = vec![0; data.catalogue.len()];
+                for (product, rows) in customers().flat_map(bought) {
+                    counts[product as usize] += u64::from(rows);
+                }
+                Fallback::new(counts, customers().map(|c| (purchases.home(data, c), bought(c))))
+            }
+            Self::Served(served) => served.fallback(),
+        }
+    }
+
+    /// City and purchases of a row's customer, the own day's among them; products ascending.
+    pub(super) fn home(&self, data: &TrainData, row: u32) -> (u32, Counts) {
+        let customer = data.customer[row as usize];
+        match self {
+            Self::Rows { purchases, .. } => {
+                let bought = Purchases::counted(data, purchases.of(customer).iter().copied());
+                (purchases.home(data, customer), bought)
+            }
+            Self::Served(served) => served.home(customer),
         }
     }
 

@@ -11,11 +11,13 @@
 //! | `slices.rs` | which slice each row belongs to |
 //! | `bootstrap.rs` | how far the numbers would move with other customers |
 //! | `known.rs` | what customers are known to have bought: histories, repeat terms |
+//! | `fallback.rs` | what customers get of whom nothing is known |
 //! | `served.rs` | the same of a published model |
 
 mod bootstrap;
 mod distinct;
 mod evaluator;
+mod fallback;
 mod judge;
 mod known;
 mod options;

@@ -39,7 +39,8 @@ pub struct Evaluation {
     pub slices: Vec<SliceTable>,
     /// Wall time.
     pub seconds: f64,
-    /// The same with the term for what customers buy again, when there is one: what is served.
+    /// The same as it is served, when there is a term for what customers buy again: with that term, and where nothing is known
+    /// of a customer, whom such a model describes by purchases alone, what sells in the city and everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with_repeat: Option<Box<Evaluation>>,
     /// The sums behind it.

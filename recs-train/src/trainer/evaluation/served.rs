@@ -4,6 +4,7 @@
 //! the model may have been trained on them: they are taken off again, as in the training's own evaluation. Of the repeat
 //! term products go that were bought on no other day; what the own day adds to the others' terms stays.
 
+use super::fallback::{Counts, Fallback};
 use super::known::Entries;
 use crate::data::{Purchases, TrainData, day};
 use recs_core::artifact::ModelArtifact;
@@ -17,6 +18,8 @@ pub(in crate::trainer) struct Served<'a> {
     artifact: &'a ModelArtifact,
     /// Place in the model's customers of each vocabulary id.
     positions: HashMap<u32, usize>,
+    /// Vocabulary id of each customer's city.
+    cities: Vec<u32>,
     /// Vocabulary id of each product of the model's catalogue.
     product_ids: Vec<u32>,
     /// Place in the model's catalogue of each product of the data's.
@@ -37,9 +40,13 @@ impl<'a> Served<'a> {
         let lookup = |role| artifact.vocabulary.lookup(&schema.role(role)?.name);
         let (customers, products) = (lookup(Role::Customer)?, lookup(Role::Product)?);
         let ids = artifact.customers.ids.iter().map(|id| customers.id(id));
+        let cities =
+            schema.find_role(Role::City).map(|field| artifact.vocabulary.lookup(&field.name)).transpose()?;
+        let city = |text: &String| cities.map_or(0, |cities| cities.id(text));
         Ok(Self {
             artifact,
             positions: ids.zip(0..).collect(),
+            cities: artifact.customers.segment.iter().map(city).collect(),
             product_ids: artifact.candidates.ids.iter().map(|id| products.id(id)).collect(),
             places,
             before: Purchases::new(data, before),
@@ -80,6 +87,22 @@ impl<'a> Served<'a> {
         let kept = self.purchases(data, row);
         let is_kept = |product: u32| kept.binary_search_by_key(&product, |(p, _)| *p).is_ok();
         self.artifact.customers.repeats(position).filter(|(product, _)| is_kept(*product)).collect()
+    }
+
+    pub(super) fn fallback(&self) -> Fallback {
+        let ids = &self.artifact.customers.ids;
+        let counts = self.artifact.candidates.popularity.clone();
+        Fallback::new(counts, (0..ids.len()).map(|position| self.home_at(position)))
+    }
+
+    pub(super) fn home(&self, customer: u32) -> (u32, Counts) {
+        self.positions.get(&customer).map_or_else(Default::default, |&position| self.home_at(position))
+    }
+
+    fn home_at(&self, position: usize) -> (u32, Counts) {
+        let customers = &self.artifact.customers;
+        let (products, rows) = customers.purchases(position);
+        (self.cities[position], products.iter().copied().zip(rows.iter().copied()).collect())
     }
 
     pub(super) fn has_repeats(&self) -> bool {
