@@ -5,9 +5,11 @@
 //! from 60 favourites of its own, so that there is something to learn and about 40 % of the rows are repurchases. Rows
 //! come basket by basket in the order of time, as an extraction writes them: neighbours share customer and timestamp.
 
+mod encoded;
 mod shards;
 mod shop;
 
+pub use encoded::{encoded, vocabulary_of};
 pub use shards::{publish_metadata, write_shards};
 pub use shop::{DAYS, FIRST_SECOND, Purchase, Shop};
 

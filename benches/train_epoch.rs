@@ -4,13 +4,13 @@
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::ThreadPoolBuilder;
-use recs_benches::{PurchaseLog, beside};
+use recs_benches::{PurchaseLog, beside, encoded, vocabulary_of};
 use recs_core::model::Activation;
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::Schema;
-use recs_core::vocab::{Vocabulary, VocabularyConfig};
+use recs_core::vocab::Vocabulary;
 use recs_train::backend::{Backend, Batch, CpuBackend};
-use recs_train::data::{EpochOrder, LoadOptions, SplitKind};
+use recs_train::data::{EpochOrder, SplitKind};
 use recs_train::trainer::{Popularity, initial_weights};
 use recs_train::{TrainConfig, TrainData, Trainer};
 use std::sync::Arc;
@@ -22,22 +22,10 @@ const BATCH: usize = 2048;
 fn data(config: &TrainConfig) -> (Arc<TrainData>, Arc<Vocabulary>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (cancel, schema) = (CancelToken::new(), Schema::retail());
-        let dataset = PurchaseLog::new(ROWS).dataset(4).await.unwrap();
-        let (small, quiet) = (VocabularyConfig::default(), Arc::new(Silent));
-        let built = Vocabulary::build(&dataset, &schema, &small, 2, quiet, &cancel).await;
-        let vocabulary = Arc::new(built.unwrap());
-        let encoded = config.model(&schema).unwrap().schema;
-        let loaded = TrainData::load(
-            &dataset,
-            &encoded,
-            Arc::clone(&vocabulary),
-            &LoadOptions::in_memory(2),
-            Arc::new(Silent),
-            &cancel,
-        )
-        .await;
-        (Arc::new(loaded.unwrap()), vocabulary)
+        let (schema, dataset) = (Schema::retail(), PurchaseLog::new(ROWS).dataset(4).await.unwrap());
+        let vocabulary = vocabulary_of(&dataset, &schema, 2).await.unwrap();
+        let read = config.model(&schema).unwrap().schema;
+        (encoded(&dataset, &read, &vocabulary, 2).await.unwrap(), vocabulary)
     })
 }
 

@@ -21,7 +21,8 @@ pub(crate) enum Work {
         /// Parquet table of the extract.
         #[arg(long)]
         data: PathBuf,
-        /// Writes the rank of each test row's product: little-endian i32 in file order, 2^31 - 1 for a miss.
+        /// Writes the rank of each test row's product by the towers: little-endian i32 in file order, 2^31 - 1 for a miss; as
+        /// served to FILE.repeat, where there is a repeat term.
         #[arg(long)]
         ranks: Option<PathBuf>,
         #[command(flatten)]
@@ -76,6 +77,11 @@ pub(crate) struct Training {
 }
 
 impl Training {
+    /// Threads that read shards.
+    pub(crate) fn readers(&self) -> Result<usize, Failure> {
+        Ok(if self.threads == 0 { std::thread::available_parallelism()?.get() } else { self.threads })
+    }
+
     /// The settings of the run.
     pub(crate) fn config(&self) -> Result<TrainConfig, Failure> {
         let mut overrides = Map::new();

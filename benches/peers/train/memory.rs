@@ -4,15 +4,12 @@ use crate::Failure;
 use crate::args::Training;
 use crate::extract;
 use rayon::ThreadPoolBuilder;
-use recs_benches::write_shards;
+use recs_benches::{encoded, vocabulary_of, write_shards};
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::store::Store;
-use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::{Evaluation, Fitted, LoadOptions, TrainData, Trainer};
+use recs_train::{Evaluation, Fitted, Trainer};
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::available_parallelism;
 
 const SHARDS: usize = 4;
 
@@ -20,21 +17,10 @@ const SHARDS: usize = 4;
 pub(crate) async fn run(data: &Path, ranks: Option<&Path>, training: &Training) -> Result<Value, Failure> {
     let (config, schema, cancel) = (training.config()?, extract::schema()?, CancelToken::new());
     let dataset = write_shards(Store::memory(), &schema, &extract::records(data, &schema)?, SHARDS).await?;
-    let readers = available_parallelism()?.get();
-    let (whole, quiet) = (VocabularyConfig::default(), Arc::new(Silent));
-    let vocabulary =
-        Arc::new(Vocabulary::build(&dataset, &schema, &whole, readers, quiet.clone(), &cancel).await?);
-    let model = config.model(&schema)?;
-    let data = TrainData::load(
-        &dataset,
-        &model.schema,
-        vocabulary.clone(),
-        &LoadOptions::in_memory(readers),
-        quiet,
-        &cancel,
-    )
-    .await?;
-    let fitted = Trainer::new(Arc::new(data), model, vocabulary, config)?.fit(&Silent, &cancel)?;
+    let (readers, model) = (training.readers()?, config.model(&schema)?);
+    let vocabulary = vocabulary_of(&dataset, &schema, readers).await?;
+    let data = encoded(&dataset, &model.schema, &vocabulary, readers).await?;
+    let fitted = Trainer::new(data, model, vocabulary, config)?.fit(&Silent, &cancel)?;
     if let Some(file) = ranks {
         write_ranks(&fitted, file)?;
     }

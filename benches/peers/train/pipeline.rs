@@ -4,16 +4,14 @@ use crate::Failure;
 use crate::args::Training;
 use crate::extract;
 use crate::memory::{recalls, rounded};
+use recs_benches::{encoded, vocabulary_of};
 use recs_core::dataset::Dataset;
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::store::Store;
 use recs_core::tenant::TenantId;
-use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::{EarlyStopping, LoadOptions, TrainConfig, TrainData, Trainer};
+use recs_train::{EarlyStopping, TrainConfig, Trainer};
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 /// Runs every stage; gives the seconds of each.
@@ -21,23 +19,12 @@ pub(crate) async fn run(shards: &Path, out: &Path, training: &Training) -> Resul
     let mut clock = Clock::start();
     let (config, schema, cancel) = (validated(training.config()?), extract::schema()?, CancelToken::new());
     let dataset = Dataset::open(Store::local(shards)?).await?;
-    let readers = available_parallelism()?.get();
-    let (whole, quiet) = (VocabularyConfig::default(), Arc::new(Silent));
-    let vocabulary =
-        Arc::new(Vocabulary::build(&dataset, &schema, &whole, readers, quiet.clone(), &cancel).await?);
+    let (readers, model) = (training.readers()?, config.model(&schema)?);
+    let vocabulary = vocabulary_of(&dataset, &schema, readers).await?;
     clock.lap("vocabulary_s");
-    let model = config.model(&schema)?;
-    let data = TrainData::load(
-        &dataset,
-        &model.schema,
-        vocabulary.clone(),
-        &LoadOptions::in_memory(readers),
-        quiet,
-        &cancel,
-    )
-    .await?;
+    let data = encoded(&dataset, &model.schema, &vocabulary, readers).await?;
     clock.lap("load_s");
-    let fitted = Trainer::new(Arc::new(data), model, vocabulary, config)?.fit(&Silent, &cancel)?;
+    let fitted = Trainer::new(data, model, vocabulary, config)?.fit(&Silent, &cancel)?;
     clock.lap("train_s");
     let mut summary = Map::new();
     summary.insert("examples_per_s".into(), json!(rounded(fitted.examples_per_s(), 1)));
