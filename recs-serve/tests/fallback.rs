@@ -1,6 +1,7 @@
 //! Who is answered by what.
 
 use crate::artifact::{FORGOTTEN, OLD_TOWN, PRODUCTS, artifact, host, product_id, purchases, shared};
+use recs_core::artifact::segment_share;
 use recs_serve::Error;
 use recs_serve::retriever::{Reason, Request, Retriever};
 use std::sync::Arc;
@@ -83,22 +84,34 @@ fn an_unknown_customer_in_a_known_city_is_answered_by_the_other_features() {
 }
 
 #[test]
-fn a_segment_answers_before_popularity_and_popularity_fills_up() {
+fn a_segment_answers_before_popularity_and_is_drawn_towards_it() {
+    let candidates = shared().candidates();
+    let total = candidates.popularity.iter().sum::<u64>() as f64;
+    // Products 7, 11 and 50 were bought 2, 3 and 3 times.
+    let bought = |p: usize| [(7, 2), (11, 3), (50, 3)].iter().find(|(q, _)| *q == p).map_or(0, |(_, n)| *n);
+    let at = |p: usize| candidates.ids.iter().position(|id| *id == product_id(p)).unwrap();
+    let share = |p: usize| segment_share(bought(p), 8, candidates.popularity[at(p)] as f64 / total);
+    let mut expected: Vec<usize> = (0..PRODUCTS).collect();
+    expected.sort_by(|&a, &b| share(b).total_cmp(&share(a)).then(at(a).cmp(&at(b))));
+    let expected: Vec<String> = expected.into_iter().map(product_id).collect();
     // By the customer's own segment, and by a city that names one.
-    let own = shared().recommend(&ask(FORGOTTEN, None, 10)).unwrap();
-    let by_city = shared().recommend(&ask("stranger", Some(OLD_TOWN), 10)).unwrap();
+    let own = shared().recommend(&ask(FORGOTTEN, None, 100)).unwrap();
+    let by_city = shared().recommend(&ask("stranger", Some(OLD_TOWN), 100)).unwrap();
     for answer in [&own, &by_city] {
-        assert_eq!((answer.source, answer.items.len()), (Reason::Segment, 10));
-        let sources: Vec<Reason> = answer.items.iter().map(|i| i.explain.unwrap().source).collect();
-        assert_eq!(sources[..3], [Reason::Segment; 3]);
-        assert_eq!(sources[3..], [Reason::Popularity; 7]);
-        // 7, 11 and 50 were bought 2, 3 and 3 times.
-        let top: Vec<(&str, f32)> = answer.items[..3].iter().map(|i| (i.product_id, i.score)).collect();
-        let (a, b, c) = (product_id(11), product_id(50), product_id(7));
-        assert_eq!(top, [(a.as_str(), 0.375), (b.as_str(), 0.375), (c.as_str(), 0.25)]);
+        assert_eq!((answer.source, answer.items.len()), (Reason::Segment, PRODUCTS));
+        assert_eq!(answer.items.iter().map(|i| i.product_id).collect::<Vec<_>>(), expected);
+        for item in &answer.items {
+            let p = (0..PRODUCTS).find(|&p| product_id(p) == item.product_id).unwrap();
+            let source = if bought(p) > 0 { Reason::Segment } else { Reason::Popularity };
+            assert_eq!(item.explain.unwrap().source, source);
+            assert!((item.score - share(p)).abs() < 1e-7);
+            // FORGOTTEN is who bought them.
+            let reasons =
+                if bought(p) > 0 { [Reason::Repeat, Reason::Segment] } else { [Reason::Popularity; 2] };
+            let is_own = std::ptr::eq(answer, &raw const own);
+            assert_eq!(item.reason, reasons[usize::from(!is_own)]);
+        }
     }
-    assert!(own.items[..3].iter().all(|i| i.reason == Reason::Repeat));
-    assert!(by_city.items[..3].iter().all(|i| i.reason == Reason::Segment));
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | `manifest.rs` | [`Manifest`] |
 //! | `metadata.rs` | [`ModelMetadata`], `model_metadata.json` |
 //! | `catalogue.rs` | [`Candidates`], [`Customers`] |
+//! | `segment.rs` | [`segment_share`]: what customers are given of whom nothing is known |
 //! | `tables.rs` | their Parquet form (feature `tables`) |
 //! | `model.rs` | [`ModelArtifact`]: publish and load (feature `tables`) |
 //! | `refresh/` | [`refresh_candidates`]: another list of products, without training (feature `tables`) |
@@ -25,6 +26,7 @@ mod metadata;
 mod model;
 #[cfg(feature = "tables")]
 mod refresh;
+mod segment;
 #[cfg(feature = "tables")]
 mod tables;
 
@@ -36,3 +38,4 @@ pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
 pub use model::ModelArtifact;
 #[cfg(feature = "tables")]
 pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};
+pub use segment::segment_share;

@@ -25,8 +25,9 @@ pub enum Reason {
 pub struct Parts {
     /// What found the product: `model`, `features_only`, `segment` or `popularity`.
     pub source: Reason,
-    /// The source's own score. Model: dot product of the embeddings divided by the temperature. Segment and popularity:
-    /// the product's share of the training rows of the segment, or of all, from 0 to 1.
+    /// The source's own score. Model: dot product of the embeddings divided by the temperature. Popularity:
+    /// the product's share of the training rows, from 0 to 1. Segment: that of the segment's rows, drawn towards the share of
+    /// all, see [`segment_share`](recs_core::artifact::segment_share).
     pub base: f32,
     /// What the model added because the customer bought the product before.
     pub repeat: f32,

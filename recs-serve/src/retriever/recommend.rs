@@ -1,7 +1,7 @@
 //! One request, and a thousand at once.
 
 use super::draft::{Draft, Entry};
-use super::fallback::Popular;
+use super::fallback::Bestsellers;
 use super::rules::Rules;
 use super::{Ignored, IgnoredValue, Item, Parts, Reason, Recommendations, Request, Retriever, Shortfall};
 use crate::error::Result;
@@ -20,7 +20,7 @@ struct Plan<'r> {
     rules: Rules,
     bought: &'r [u32],
     counts: &'r [u32],
-    segment: Option<&'r Popular>,
+    segment: Option<Bestsellers<'r>>,
     /// `Model` or `FeaturesOnly`; None when the model knows neither customer nor city.
     by_model: Option<Reason>,
     /// The customer is in the vocabulary without a training row: nothing was learned about them, so the model is not to
@@ -34,13 +34,22 @@ struct Plan<'r> {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Model(Reason, &'a [f32]),
-    Popular(Reason, &'a Popular),
+    Popular(Bestsellers<'a>),
 }
 
 impl Source<'_> {
     fn reason(&self) -> Reason {
         match self {
-            Self::Model(reason, _) | Self::Popular(reason, _) => *reason,
+            Self::Model(reason, _) => *reason,
+            Self::Popular(popular) => popular.reason(),
+        }
+    }
+
+    /// Why a product is in the ranking.
+    fn reason_of(&self, product: u32) -> Reason {
+        match self {
+            Self::Model(reason, _) => *reason,
+            Self::Popular(popular) => popular.reason_of(product),
         }
     }
 }
@@ -53,8 +62,8 @@ impl<'r> Plan<'r> {
     {
         match (self.by_model.zip(vector), self.segment) {
             (Some((reason, vector)), _) => Source::Model(reason, vector),
-            (None, Some(segment)) => Source::Popular(Reason::Segment, segment),
-            (None, None) => Source::Popular(Reason::Popularity, &retriever.fallback.everybody),
+            (None, Some(segment)) => Source::Popular(segment),
+            (None, None) => Source::Popular(retriever.fallback.everybody()),
         }
     }
 }
@@ -174,7 +183,7 @@ impl Retriever {
     fn fetch(&self, source: Source<'_>, k: usize, filter: &Filter) -> Result<Vec<Hit>> {
         let mut hits = Vec::new();
         match source {
-            Source::Popular(_, popular) => popular.first(k, filter, &mut hits),
+            Source::Popular(popular) => popular.first(k, filter, &mut hits),
             Source::Model(_, vector) => {
                 self.scratch.with(|scratch| self.index.search(vector, k, filter, scratch, &mut hits))?;
             }
@@ -187,7 +196,7 @@ impl Retriever {
         let products = rules.apart.as_slice();
         let mut scored = Vec::with_capacity(products.len());
         match source {
-            Source::Popular(_, popular) if !products.is_empty() => {
+            Source::Popular(popular) if !products.is_empty() => {
                 popular.shares(products, &mut scored);
                 scored.sort_unstable_by_key(|hit| hit.index);
             }
@@ -215,7 +224,7 @@ impl Retriever {
         self.fill(&mut draft, source, &plan.rules, request.k, Some(hits))?;
         let passed = if draft.is_full() { 0 } else { plan.rules.passed(self.products()) };
         if passed > draft.len() && source.reason() != Reason::Popularity {
-            let everybody = Source::Popular(Reason::Popularity, &self.fallback.everybody);
+            let everybody = Source::Popular(self.fallback.everybody());
             let limit = request.k.saturating_add(draft.len());
             self.fill(&mut draft, everybody, &plan.rules, limit, None)?;
         }
@@ -230,7 +239,7 @@ impl Retriever {
         for &product in &rules.pins {
             let known = scored.binary_search_by_key(&product, |hit| hit.index);
             let base = known.map_or(0.0, |at| scored[at].score);
-            if !draft.push(Entry { product, base, source: source.reason(), is_pinned: true }) {
+            if !draft.push(Entry { product, base, source: source.reason_of(product), is_pinned: true }) {
                 let value = self.catalogue.id(product).to_owned();
                 rules.ignored.push(IgnoredValue { field: "pin", value, why: Ignored::NoRoom });
             }
@@ -264,7 +273,8 @@ impl Retriever {
             for hit in ranked.iter().filter(|hit| !listed.contains(&hit.index)) {
                 let known = scored.binary_search_by_key(&hit.index, |s| s.index);
                 let base = known.map_or(hit.score, |at| scored[at].score);
-                draft.push(Entry { product: hit.index, base, source: source.reason(), is_pinned: false });
+                let source = source.reason_of(hit.index);
+                draft.push(Entry { product: hit.index, base, source, is_pinned: false });
             }
             if draft.is_full() || end.is_none() {
                 return Ok(());

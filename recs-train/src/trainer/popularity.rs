@@ -25,7 +25,12 @@ impl Popularity {
 
     /// From the rows of each product.
     pub fn of_counts(counts: Vec<u64>) -> Self {
-        let ranks = ranks(&counts);
+        let mut order: Vec<u32> = (0..counts.len() as u32).collect();
+        order.sort_by_key(|&p| std::cmp::Reverse(counts[p as usize]));
+        let mut ranks = vec![0; counts.len()];
+        for (rank, &product) in (0..).zip(&order) {
+            ranks[product as usize] = rank;
+        }
         Self { counts, ranks }
     }
 
@@ -49,15 +54,4 @@ impl Popularity {
         let total = self.counts.iter().sum::<u64>().max(1) as f64;
         self.counts.iter().map(|&c| ((c as f64).max(0.5) / total).ln() as f32).collect()
     }
-}
-
-/// Ranks by counts, 0 the highest; equal ones by number.
-pub(super) fn ranks(counts: &[u64]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..counts.len() as u32).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(counts[at as usize]));
-    let mut ranks = vec![0; counts.len()];
-    for (rank, &at) in (0..).zip(&order) {
-        ranks[at as usize] = rank;
-    }
-    ranks
 }

@@ -2,6 +2,7 @@
 //! removed, repeat terms, slices.
 
 use proptest::prelude::*;
+use recs_core::artifact::segment_share;
 use recs_core::hash::fingerprint64;
 use recs_core::model::{Activation, ModelConfig, TowerColumns, TowerConfig, Weights};
 use recs_core::observe::CancelToken;
@@ -193,8 +194,8 @@ impl World {
         counts
     }
 
-    /// What serving gives to those of whom nothing is known: what sells in the city, then what sells everywhere.
-    fn list(&self, row: Row) -> Vec<u32> {
+    /// What serving gives to those of whom nothing is known: what the city buys, drawn towards what sells everywhere.
+    fn shares(&self, row: Row) -> Vec<f32> {
         let mut customers: BTreeMap<u32, Vec<Row>> = BTreeMap::new();
         for other in self.known.iter().map(|&other| self.row(other)) {
             if other.customer != 0 && other.product != NO_PRODUCT && other.customer != row.customer {
@@ -202,7 +203,7 @@ impl World {
             }
         }
         let sold = |rows: &[&Vec<Row>], product: u32| {
-            rows.iter().flat_map(|rows| rows.iter()).filter(|row| row.product == product).count()
+            rows.iter().flat_map(|rows| rows.iter()).filter(|row| row.product == product).count() as u64
         };
         let home = |rows: &Vec<Row>| {
             let times = |city: u32| rows.iter().filter(|row| row.city == city).count();
@@ -211,18 +212,12 @@ impl World {
         let all: Vec<&Vec<Row>> = customers.values().collect();
         let near: Vec<&Vec<Row>> =
             all.iter().copied().filter(|rows| row.city != 0 && home(rows) == row.city).collect();
-        let products = || 0..self.data.catalogue.len() as u32;
-        let by = |rows: &[&Vec<Row>]| {
-            let mut order: Vec<(usize, u32)> =
-                products().map(|product| (sold(rows, product), product)).collect();
-            order.sort_by_key(|&(rows, product)| (std::cmp::Reverse(rows), product));
-            order
+        let rows = |of: &[&Vec<Row>]| of.iter().map(|rows| rows.len() as u64).sum::<u64>();
+        let share = |product| {
+            let everywhere = sold(&all, product) as f64 / rows(&all).max(1) as f64;
+            segment_share(sold(&near, product), rows(&near), everywhere)
         };
-        let mut list: Vec<u32> =
-            by(&near).into_iter().filter(|(rows, _)| *rows > 0).map(|(_, p)| p).collect();
-        let rest: Vec<u32> = by(&all).into_iter().map(|(_, p)| p).filter(|p| !list.contains(p)).collect();
-        list.extend(rest);
-        list
+        (0..self.data.catalogue.len() as u32).map(share).collect()
     }
 
     /// Score of every product, as each method gives it.
@@ -239,10 +234,7 @@ impl World {
         match (method, &self.repeat) {
             (Method::Popularity, _) => self.counts().iter().map(|&count| count as f32).collect(),
             (Method::WithRepeat, Some(_)) if self.reads == Reads::History && self.bought(row).is_empty() => {
-                for (place, product) in self.list(row).into_iter().enumerate() {
-                    scores[product as usize] = -(place as f32);
-                }
-                scores
+                self.shares(row)
             }
             (Method::WithRepeat, Some(term)) => {
                 for (product, value) in term.entries(&self.data, row.customer, Some(row.day), score) {

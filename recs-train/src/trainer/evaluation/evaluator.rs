@@ -1,7 +1,7 @@
 //! Rows -> ranks of their products, and lists of their customers.
 
 use super::distinct::DistinctQueries;
-use super::fallback::{Fallback, Order};
+use super::fallback::{Fallback, Shares};
 use super::known::{Entries, Known};
 use super::options::Seen;
 use super::report::Evaluation;
@@ -303,14 +303,14 @@ impl<'a> Evaluator<'a> {
         Ok(self.query.embed(&columns)?)
     }
 
-    /// The list of a row whose customer nobody knows: one without purchases on other days.
-    pub(super) fn order(&self, row: u32) -> Option<Order<'_>> {
+    /// The scores of a row whose customer nobody knows: one without purchases on other days.
+    pub(super) fn shares(&self, row: u32) -> Option<Shares<'_>> {
         let fallback = self.fallback.as_ref()?;
         if !self.known.bought(self.data, row).is_empty() {
             return None;
         }
         let (home, own) = self.known.home(self.data, row);
-        Some(fallback.order(self.data.city[row as usize], home, &own))
+        Some(fallback.shares(self.data.city[row as usize], home, own))
     }
 
     /// What the repeat term adds to the products of each row; None without one.

@@ -59,7 +59,7 @@ impl Evaluator<'_> {
         let counts = || Counts::new(rows.iter().map(|&row| wants_list(row)));
         let (mut towers, repeats) = (counts(), self.repeats(&askers, &queries));
         let mut with_repeat = repeats.as_ref().map(|_| counts());
-        let orders: Vec<_> = askers.iter().map(|&row| self.order(row)).collect();
+        let shares: Vec<_> = askers.iter().map(|&row| self.shares(row)).collect();
         for block in 0..blocks {
             let from = if blocks == 1 { 0 } else { self.score(&queries, block, &mut scores) };
             let width = (products - from).min(CANDIDATE_BLOCK);
@@ -74,14 +74,14 @@ impl Evaluator<'_> {
                 remove(&removed[at], from, row);
                 group.clone().for_each(|i| towers.list(i, from, row));
                 if let (Some(repeats), Some(counts)) = (&repeats, &mut with_repeat) {
-                    match &orders[at] {
-                        Some(order) => order.fill(from, row),
+                    match &shares[at] {
+                        Some(shares) => shares.fill(from, row),
                         None => add(&repeats[at], from, row),
                     }
                     for i in group.clone() {
                         let added = |own| own + added_to(&repeats[at], targets[i]);
                         let own =
-                            orders[at].as_ref().map_or(own[i].map(added), |order| order.score(targets[i]));
+                            shares[at].as_ref().map_or(own[i].map(added), |shares| shares.score(targets[i]));
                         counts.count(i, row, own)?;
                         counts.list(i, from, row);
                     }
