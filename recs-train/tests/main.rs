@@ -15,6 +15,7 @@ mod it {
     mod n_grams;
     mod reference;
     mod search;
+    mod search_results;
     mod shards;
     mod shared_tables;
     mod trainer;

@@ -16,6 +16,14 @@ pub enum Event {
         /// What is counted: `rows`, `steps`, `shards`.
         unit: &'static str,
     },
+    /// Which part of a stage begins, where it has several; sent before its `Started`. `train` has `first`, the run that
+    /// chooses or the only one, and `refit`.
+    Phase {
+        /// Stage.
+        stage: &'static str,
+        /// Part.
+        phase: &'static str,
+    },
     /// Work done so far, sent at most some times a second.
     Progress {
         /// Stage.

@@ -10,8 +10,8 @@ use recs_core::vocab::Vocabulary;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Settings that change nothing of what is computed.
-const FREE: [&str; 2] = ["threads", "max_loss_ratio"];
+/// Settings that change nothing of what is trained. The threads that they lead to are compared apart.
+const FREE: [&str; 4] = ["threads", "max_loss_ratio", "evaluation", "test_rows"];
 
 /// Of a run. Equal ones give equal bits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,24 +42,29 @@ impl Fingerprint {
         data: &TrainData,
         threads: usize,
     ) -> Result<Self> {
-        let mut train = json("train", config)?;
-        if let Value::Object(settings) = &mut train {
-            FREE.iter().for_each(|key| drop(settings.remove(*key)));
-        }
-        Ok(Self {
+        let fingerprint = Self {
             recs_train: env!("CARGO_PKG_VERSION").into(),
             threads,
-            train,
+            train: json("train", config)?,
             model: json("model", model)?,
             vocabulary: Digest::of(&vocabulary.to_json(&model.schema)?).sha256,
             data: format!("{:016x}", digest(data)),
             warm_start: None,
-        })
+        };
+        Ok(fingerprint.without(&FREE))
     }
 
     /// Of a run that starts from an earlier version.
     pub(crate) fn started_from(self, warm_start: Option<String>) -> Self {
         Self { warm_start, ..self }
+    }
+
+    /// Without the settings `free`, which change nothing here.
+    pub(crate) fn without(mut self, free: &[&str]) -> Self {
+        if let Value::Object(settings) = &mut self.train {
+            settings.retain(|key, _| !free.contains(&&**key));
+        }
+        self
     }
 
     /// What `saved` has otherwise, for people.
@@ -103,7 +108,7 @@ fn compare(name: &str, ours: &Value, theirs: &Value, all: &mut Vec<String>) {
 /// Of everything that a run reads of the data.
 fn digest(data: &TrainData) -> u64 {
     let (query, candidates, catalogue) = (&data.query, &data.candidates, &data.catalogue);
-    let columns: [&[u8]; 13] = [
+    let columns: [&[u8]; 14] = [
         bytemuck::cast_slice(&query.ids),
         bytemuck::cast_slice(&query.numbers),
         bytemuck::cast_slice(&candidates.ids),
@@ -117,6 +122,7 @@ fn digest(data: &TrainData) -> u64 {
         bytemuck::cast_slice(&catalogue.candidate),
         bytemuck::cast_slice(&catalogue.name),
         bytemuck::cast_slice(&catalogue.category),
+        bytemuck::cast_slice(&catalogue.subcategory),
     ];
     let mut all = Vec::with_capacity(columns.len() * 16);
     for bytes in columns {

@@ -1,9 +1,9 @@
 //! The folder of one run's checkpoints.
 
-use super::Tensor;
 use super::file::{Checkpoint, io, write};
+use super::{Tensor, claim};
 use crate::error::{Error, Result};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -139,18 +139,14 @@ fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let options = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = options().map_err(io(&path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let _ = file.take(LOCK_BYTES).read_to_string(&mut text);
-            let writer = match text.trim().parse::<u32>() {
-                Ok(pid) => format!("process {pid}"),
-                Err(_) => "another process".into(),
-            };
-            return Err(Error::CheckpointBusy { folder: folder.into(), writer });
-        }
-        Err(TryLockError::Error(e)) => return Err(io(&path)(e).into()),
+    if !claim(&file).map_err(io(&path))? {
+        let mut text = String::new();
+        let _ = file.take(LOCK_BYTES).read_to_string(&mut text);
+        let writer = match text.trim().parse::<u32>() {
+            Ok(pid) => format!("process {pid}"),
+            Err(_) => "another process".into(),
+        };
+        return Err(Error::CheckpointBusy { folder: folder.into(), writer });
     }
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(io(&path))?;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `config.rs` | [`CheckpointConfig`] |
 //! | `folder.rs` | one writer a folder; which file is the newest; what goes |
+//! | `lock.rs` | one writer a file |
 //! | `file.rs` | one checkpoint: written whole or not at all, read after its digest |
 //! | `tensor.rs` | a tensor to write from or to read into |
 //! | `fingerprint.rs` | what must be equal for a run to go on |
@@ -36,9 +37,11 @@ mod config;
 pub(crate) mod file;
 mod fingerprint;
 mod folder;
+mod lock;
 mod tensor;
 
 pub use config::CheckpointConfig;
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use folder::Folder;
+pub(crate) use lock::claim;
 pub(crate) use tensor::{Tensor, Values};

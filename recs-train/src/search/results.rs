@@ -5,19 +5,23 @@
 //! keeps to know its training: version, threads, settings, model, vocabulary and data. Every other line is a [`Trial`]. A
 //! trial is known by its settings and epochs, whatever its number and rung: a search with more trials, another algorithm or
 //! another space uses what is there. A line is written and synced when its trial ends; the last one, of a process that was
-//! killed while it wrote, is cut off when it is not whole.
+//! killed while it wrote, is cut off when it is not whole. A file that begins in any other way is left as it is.
 
 use super::config::SearchConfig;
 use super::space::Settings;
 use super::trial::Trial;
-use crate::checkpoint::Fingerprint;
+use crate::checkpoint::{Fingerprint, claim};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
+/// A longer first line is not ours.
+const MAX_HEAD_BYTES: u64 = 4 << 20;
+/// Settings by which no trial is trained or judged.
+const FREE: [&str; 1] = ["refit"];
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +42,7 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// Opens the file, which is made where it is missing, and reads its trials.
+    /// Opens the file, which is made where it is missing, and reads its trials. What it refuses it leaves as it is.
     ///
     /// # Errors
     /// [`Error::Results`] for a file that cannot be used, is of another search, or that another process uses.
@@ -49,40 +53,56 @@ impl Results {
         run: Fingerprint,
     ) -> Result<Self> {
         let refuse = |reason: String| Error::Results { path: path.into(), reason };
-        let fault = |e: std::io::Error| refuse(format!("{e}; name a file that can be written"));
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fault)?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                return Err(refuse("another search writes it; wait for that, or name another file".into()));
-            }
-            // A file system without locks.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
+        let fault = |e: std::io::Error| refuse(format!("{e}; name a file elsewhere, that can be written"));
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(fault)?;
+        if !claim(&file).map_err(fault)? {
+            return Err(refuse("another search writes it; wait for that, or name another file".into()));
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(fault)?;
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(fault)?;
-        file.seek(SeekFrom::End(0)).map_err(fault)?;
-        let (metric, folds) = (config.metric.name().to_owned(), config.folds);
+        let (metric, folds, run) = (config.metric.name().to_owned(), config.folds, run.without(&FREE));
         let head = Head { format: FORMAT, metric, folds, max_loss_ratio, run };
         let mut results = Self { path: path.into(), file, trials: Vec::new() };
-        let mut lines = text[..whole].lines();
-        match lines.next() {
-            None => results.write(&head)?,
-            Some(line) => results.check(&head, line)?,
-        }
-        for (at, line) in lines.enumerate() {
-            let trial = serde_json::from_str(line);
-            results.trials.push(trial.map_err(|e| refuse(format!("line {}: {e}; delete the line", at + 2)))?);
+        // Nothing is changed before the file is known to be ours.
+        let mut first = Vec::new();
+        let mut reader = BufReader::new(&results.file).take(MAX_HEAD_BYTES);
+        reader.read_until(b'\n', &mut first).map_err(fault)?;
+        if first.ends_with(b"\n") {
+            results.check(&head, &first)?;
+            results.read_trials(first.len() as u64)?;
+        } else if line(&head).map_err(fault)?.as_bytes().starts_with(&first) {
+            // New, or its process was killed while it wrote this.
+            results.file.set_len(0).map_err(fault)?;
+            results.write(&head)?;
+        } else {
+            let reason =
+                "is no file of a search: its first line is neither whole nor the beginning of this search's";
+            return Err(refuse(format!("{reason}; delete it, or name another file")));
         }
         Ok(results)
     }
 
-    fn check(&self, ours: &Head, line: &str) -> Result<()> {
+    /// Reads what stands after the head, then cuts off the end that is no line.
+    fn read_trials(&mut self, head: u64) -> Result<()> {
+        let refuse = |reason: String| Error::Results { path: self.path.clone(), reason };
+        let fault = |e: std::io::Error| refuse(format!("{e}; name a file elsewhere, that can be written"));
+        let mut bytes = Vec::new();
+        self.file.seek(SeekFrom::Start(head)).map_err(fault)?;
+        self.file.read_to_end(&mut bytes).map_err(fault)?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        for (line, number) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').zip(2..) {
+            let trial = serde_json::from_slice(line);
+            self.trials.push(trial.map_err(|e| refuse(format!("line {number}: {e}; delete the line")))?);
+        }
+        if whole < bytes.len() {
+            self.file.set_len(head + whole as u64).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, ours: &Head, line: &[u8]) -> Result<()> {
         let refuse = |reason: String| Err(Error::Results { path: self.path.clone(), reason });
-        let saved: Head = match serde_json::from_str(line) {
+        let saved: Head = match serde_json::from_slice(line) {
             Ok(saved) => saved,
-            Err(e) => return refuse(format!("is no file of a search: {e}; name another")),
+            Err(e) => return refuse(format!("is no file of a search: {e}; name another file")),
         };
         let mut differences = Vec::new();
         let mut compare = |name: &str, ours: String, theirs: String| {
@@ -122,9 +142,8 @@ impl Results {
     }
 
     fn write(&mut self, value: &impl Serialize) -> Result<()> {
-        let line = serde_json::to_string(value).map_err(std::io::Error::from);
-        let written = line.and_then(|line| {
-            self.file.write_all(format!("{line}\n").as_bytes())?;
+        let written = line(value).and_then(|line| {
+            self.file.write_all(line.as_bytes())?;
             self.file.sync_data()
         });
         let fault = |e| Error::Results {
@@ -133,4 +152,8 @@ impl Results {
         };
         written.map_err(fault)
     }
+}
+
+fn line(value: &impl Serialize) -> std::io::Result<String> {
+    Ok(serde_json::to_string(value)? + "\n")
 }

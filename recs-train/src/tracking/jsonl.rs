@@ -1,5 +1,6 @@
 //! Metrics and warnings as JSON lines.
 
+use super::not_finite;
 use recs_core::observe::{Event, Observer};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -7,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Writes one JSON object a metric, warning, finished stage and trial: `{"metric": "loss", "step": 1, "value": 7.6}`,
 /// `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`, `{"trial": 3, "rung": 0, "settings": {…}, "score": 0.31, …}`.
-/// A sink that fails is ignored: tracking never stops a run.
+/// A value that is not finite is the text `"NaN"`, `"Infinity"` or `"-Infinity"`. A sink that fails is ignored: tracking never
+/// stops a run.
 #[derive(Debug)]
 pub struct JsonLines<W>(Mutex<W>);
 
@@ -26,7 +28,9 @@ impl<W: Write + Send> JsonLines<W> {
 impl<W: Write + Send> Observer for JsonLines<W> {
     fn on_event(&self, event: &Event) {
         let line = match event {
-            Event::Metric { name, step, value } => json!({"metric": name, "step": step, "value": value}),
+            Event::Metric { name, step, value } => {
+                json!({"metric": name, "step": step, "value": number(*value)})
+            }
             Event::Warning { stage, message } => json!({"warning": message, "stage": stage}),
             Event::Finished { stage, seconds } => json!({"stage": stage, "seconds": seconds}),
             Event::Trial { number, rung, settings, score, seconds, error } => json!({
@@ -43,4 +47,26 @@ impl<W: Write + Send> Observer for JsonLines<W> {
 /// Settings as an object; as text when they are none.
 fn parsed(settings: &str) -> Value {
     serde_json::from_str(settings).unwrap_or_else(|_| settings.into())
+}
+
+/// JSON has no NaN, and no number that is too large for one.
+fn number(value: f64) -> Value {
+    not_finite(value).map_or_else(|| value.into(), Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_no_number_says_which() {
+        let lines = JsonLines::new(Vec::new());
+        for value in [0.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            lines.on_event(&Event::Metric { name: "loss".into(), step: 1, value });
+        }
+        let text = String::from_utf8(lines.into_inner()).unwrap();
+        let values: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["value"].clone()).collect();
+        assert_eq!(values, [json!(0.5), json!("NaN"), json!("Infinity"), json!("-Infinity")]);
+    }
 }

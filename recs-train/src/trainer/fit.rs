@@ -228,7 +228,7 @@ impl Trainer {
             _ => {
                 keeper.iter_mut().for_each(|keeper| keeper.refits(&chosen));
                 let rates = chosen.history.iter().take(chosen.best_epochs).map(|e| e.learning_rate).collect();
-                job.run(&known, &Rates::Fixed(rates), keeper)?
+                job.run(&known, &Rates::Refit(rates), keeper)?
             }
         };
         let Chosen { history, best_epochs: epochs, coefficients } = chosen;

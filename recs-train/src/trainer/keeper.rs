@@ -20,6 +20,16 @@ pub(super) enum Phase {
     Refit,
 }
 
+impl Phase {
+    /// As [`Event::Phase`] and checkpoints say it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Refit => "refit",
+        }
+    }
+}
+
 /// What the choosing run found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Chosen {
@@ -40,6 +50,27 @@ struct Saved {
     place: Place,
     /// True when the weights of the best epoch are there.
     has_best: bool,
+}
+
+impl Saved {
+    /// What cannot have been written, for people.
+    fn contradiction(&self) -> Option<&'static str> {
+        // Of an epoch that is not over nothing is in the history.
+        let is_whole = |history: &[EpochStats]| history.iter().zip(1..).all(|(stats, n)| stats.epoch == n);
+        let history = &self.place.history;
+        if !is_whole(history) || history.len() != self.place.epoch {
+            return Some("the epochs contradict the history");
+        }
+        match (self.phase, &self.chosen) {
+            (Phase::First, None) => None,
+            (Phase::First, Some(_)) => Some("it is of the first run, and has what that run finds at its end"),
+            (Phase::Refit, None) => Some("it is of a refit, and lacks what the run before it found"),
+            (Phase::Refit, Some(chosen)) => {
+                let is_sound = is_whole(&chosen.history) && chosen.best_epochs <= chosen.history.len();
+                (!is_sound).then_some("the refit's epochs contradict the history of the run before it")
+            }
+        }
+    }
 }
 
 /// The checkpoints of one training.
@@ -123,7 +154,14 @@ impl<'a> Keeper<'a> {
         if !differences.is_empty() {
             return Err(Error::CheckpointDiffers { path: checkpoint.path().into(), differences });
         }
-        Ok(serde_json::from_str(checkpoint.state()).map_err(fault)?)
+        let saved: Saved = serde_json::from_str(checkpoint.state()).map_err(fault)?;
+        match saved.contradiction() {
+            None => Ok(saved),
+            Some(what) => {
+                let file = checkpoint.path().display().to_string();
+                Err(recs_core::Error::corrupt(file, format!("state: {what}")).into())
+            }
+        }
     }
 
     /// What the choosing run found, when the training was killed after it.

@@ -4,7 +4,7 @@ use super::epoch::{Place, Progress};
 use super::evaluation::Evaluator;
 use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Phase};
 use super::popularity::Popularity;
 use super::warm_start::WarmStart;
 use crate::backend::{Backend, CpuBackend};
@@ -67,6 +67,14 @@ pub(super) struct Ran {
 pub(super) enum Rates<'a> {
     Validated(&'a [u32]),
     Fixed(Vec<f32>),
+    /// Those that another run was chosen with.
+    Refit(Vec<f32>),
+}
+
+impl Rates<'_> {
+    fn phase(&self) -> Phase {
+        if matches!(self, Self::Refit(_)) { Phase::Refit } else { Phase::First }
+    }
 }
 
 /// What the validation says so far.
@@ -136,16 +144,17 @@ impl Job<'_> {
             (place, choice.weights) = (at, weights);
         }
         let epochs = match rates {
-            Rates::Fixed(rates) => rates.len(),
+            Rates::Fixed(rates) | Rates::Refit(rates) => rates.len(),
             Rates::Validated(_) => config.epochs,
         };
         let total = Some((epochs * rows.len()) as u64);
+        self.observer.on_event(&Event::Phase { stage: STAGE, phase: rates.phase().name() });
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
         let purchases = purchases_of(self.data, self.model, config, rows);
         let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs, place));
         for epoch in state.place.epoch..epochs {
             let rate = match rates {
-                Rates::Fixed(rates) => rates[epoch],
+                Rates::Fixed(rates) | Rates::Refit(rates) => rates[epoch],
                 Rates::Validated(_) => choice.rate,
             };
             let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;

@@ -11,7 +11,7 @@ use recs_train::{Error, Result, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-async fn loaded(rows: &[Purchase], base: &TrainConfig) -> (Arc<TrainData>, Arc<Vocabulary>) {
+pub(super) async fn loaded(rows: &[Purchase], base: &TrainConfig) -> (Arc<TrainData>, Arc<Vocabulary>) {
     let (schema, cancel) = (Schema::retail(), CancelToken::new());
     let dataset = dataset(rows, 3).await;
     let sizes = VocabularyConfig { revenue_buckets: 10, timestamp_buckets: 5, ..VocabularyConfig::default() };

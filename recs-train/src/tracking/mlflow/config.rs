@@ -1,5 +1,6 @@
 //! Where the runs go, and what a slow or dead server may cost.
 
+use super::names::TAG_VALUE_CHARS;
 use super::secret::Secret;
 use crate::error::{Error, Result};
 use recs_core::tenant::TenantId;
@@ -11,8 +12,6 @@ use std::time::Duration;
 
 /// Longest name of an experiment that the server takes.
 const EXPERIMENT_CHARS: usize = 500;
-/// Longest value of a tag that servers since 2.0 take.
-const TAG_VALUE_CHARS: usize = 5000;
 
 /// A tracking server and how its runs are kept until it has them. Start from [`MlflowConfig::new`].
 ///
@@ -47,7 +46,8 @@ pub struct MlflowConfig {
     /// Folder of what the server does not have yet. Runs of several processes may share one.
     #[serde(default = "spool_dir")]
     pub spool_dir: PathBuf,
-    /// Most bytes of one run on disk that the server does not have; what comes then is dropped, counted and warned of.
+    /// Most bytes of one run on disk; what comes then is dropped, counted and warned of. Bytes that the server has count
+    /// until the file is shortened: when they are a quarter of this (16 MiB at most) and no more than that waits.
     #[serde(default = "spool_bytes")]
     pub spool_bytes: u64,
     /// Entries that wait in memory for the disk; what comes when all places are taken is dropped, counted and warned of.

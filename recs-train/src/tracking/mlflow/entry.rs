@@ -113,6 +113,7 @@ pub(super) fn ms(time: SystemTime) -> i64 {
 
 /// A number as protobuf's JSON writes it, which is also what the server reads: JSON itself has no NaN.
 pub(super) mod number {
+    use crate::tracking::not_finite;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     #[derive(Serialize, Deserialize)]
@@ -123,13 +124,10 @@ pub(super) mod number {
     }
 
     pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        let other = match *value {
-            v if v.is_finite() => return serializer.serialize_f64(v),
-            v if v.is_nan() => "NaN",
-            v if v > 0.0 => "Infinity",
-            _ => "-Infinity",
-        };
-        serializer.serialize_str(other)
+        match not_finite(*value) {
+            None => serializer.serialize_f64(*value),
+            Some(name) => serializer.serialize_str(name),
+        }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

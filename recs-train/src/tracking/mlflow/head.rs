@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Version of the two files' format.
 const FORMAT: u32 = 1;
+/// Of a key.
+const TIME_DIGITS: usize = 13;
+const RANDOM_DIGITS: usize = 16;
 /// Tag by which a run is found again when the answer to its creation was lost.
 pub(super) const KEY_TAG: &str = "recs.run_key";
 
@@ -121,13 +124,15 @@ impl Paths {
     }
 }
 
-/// Keys of the runs in a folder, oldest first.
+/// Keys of the runs in a folder, oldest first. Files of other names are not ours.
 pub(super) fn keys(folder: &Path) -> Result<Vec<String>> {
     let mut keys = Vec::new();
     for file in std::fs::read_dir(folder)? {
         let path = file?.path();
         let stem = path.file_stem().and_then(|s| s.to_str());
-        if let (Some(stem), true) = (stem, path.extension().is_some_and(|e| e == "jsonl")) {
+        if let (Some(stem), true) =
+            (stem.filter(|s| is_key(s)), path.extension().is_some_and(|e| e == "jsonl"))
+        {
             keys.push(stem.to_owned());
         }
     }
@@ -138,7 +143,18 @@ pub(super) fn keys(folder: &Path) -> Result<Vec<String>> {
 /// Sorts by time; unique without asking anybody.
 fn new_key() -> String {
     let random = || RandomState::new().hash_one(std::process::id());
-    format!("{:013}-{:016x}", now_ms(), random() ^ random().rotate_left(32))
+    format!("{:0TIME_DIGITS$}-{:0RANDOM_DIGITS$x}", now_ms(), random() ^ random().rotate_left(32))
+}
+
+/// True for what [`new_key`] makes.
+fn is_key(name: &str) -> bool {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    name.split_once('-').is_some_and(|(time, random)| {
+        let lengths = (time.len(), random.len());
+        lengths == (TIME_DIGITS, RANDOM_DIGITS)
+            && time.chars().all(|c| c.is_ascii_digit())
+            && random.chars().all(is_hex)
+    })
 }
 
 #[cfg(test)]
@@ -155,10 +171,16 @@ mod tests {
         head.write(&paths.head, false).unwrap();
         assert_eq!(Head::read(&paths.head).unwrap(), head);
         assert_eq!(head.tags[KEY_TAG], key);
-        for name in ["b.jsonl", "a.jsonl", "c.json"] {
+        let (old, older) = ("1500000000000-00000000000000ff", "1400000000000-0123456789abcdef");
+        for key in [old, older] {
+            std::fs::write(Paths::new(folder.path(), key).journal, "").unwrap();
+        }
+        let others = ["a.jsonl", "1-00000000000000ff.jsonl", "1500000000000-00000000000000fF.jsonl"];
+        for name in others.into_iter().chain(["1500000000000-00000000000000ff.json", "15-0.jsonl"]) {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        assert_eq!(keys(folder.path()).unwrap(), ["a", "b"]);
-        assert_ne!(new_key(), new_key());
+        assert_eq!(keys(folder.path()).unwrap(), [older, old]);
+        let keys = [new_key(), new_key()];
+        assert!(keys[0] != keys[1] && keys.iter().all(|key| is_key(key)), "{keys:?}");
     }
 }

@@ -3,10 +3,14 @@
 //! One JSON object a line (see [`Entry`]), appended. A line is written by one `write`, so a killed process leaves whole
 //! lines, or a last one without its newline, which is cut off when the file is opened again. [`Journal::sync`] reaches
 //! the disk; before it, a power cut may cost the last seconds, a killed process nothing. Who has the file open holds an
-//! exclusive lock of the operating system, which ends with the process.
+//! exclusive lock of the operating system, which ends with the process. A lock is the file's and not its name's: who gets
+//! one looks whether the name still means this file, which shortening replaces.
 
 use super::entry::Entry;
-use std::fs::{File, OpenOptions, TryLockError};
+use super::tail::{MAX_LINE_BYTES, last_line_end};
+use crate::checkpoint::claim;
+use same_file::Handle;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,16 +18,12 @@ use std::path::{Path, PathBuf};
 const RESERVE_BYTES: u64 = 64 << 10;
 /// Sent bytes that are worth forgetting.
 const MUCH_BYTES: u64 = 16 << 20;
-/// A longer line was not written by us.
-const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// An open spool file.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
-    /// What `file` was before it was shortened.
-    retired: Vec<File>,
     len: u64,
     limit: u64,
     /// Half a line may stand at the end, because a write failed.
@@ -48,7 +48,7 @@ pub(super) struct Waiting {
 
 impl Journal {
     fn new(path: &Path, file: File, len: u64, limit: u64) -> Self {
-        Self { path: path.into(), file, retired: Vec::new(), len, limit, torn: false }
+        Self { path: path.into(), file, len, limit, torn: false }
     }
 
     /// A new file, locked.
@@ -60,11 +60,14 @@ impl Journal {
 
     /// A file of an earlier run; None while another process has it.
     pub(super) fn open(path: &Path, limit: u64) -> Result<Option<Self>> {
-        let file = OpenOptions::new().read(true).append(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(e),
+        Self::of(path, OpenOptions::new().read(true).append(true).open(path)?, limit)
+    }
+
+    /// The same of a file that was opened by this name.
+    fn of(path: &Path, file: File, limit: u64) -> Result<Option<Self>> {
+        if !claim(&file)? || Handle::from_file(file.try_clone()?)? != Handle::from_path(path)? {
+            // In the second case it was shortened just now: somebody is at it.
+            return Ok(None);
         }
         let len = file.metadata()?.len();
         // What another limit let in must still be ended.
@@ -75,16 +78,7 @@ impl Journal {
 
     /// A process or machine that died may have left half a line, of which nothing can be known.
     fn cut_torn_line(&mut self) -> Result<()> {
-        let (mut whole, mut reader) = (0, self.reader(0)?);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            reader.read_until(b'\n', &mut line)?;
-            if line.last() != Some(&b'\n') {
-                break;
-            }
-            whole += line.len() as u64;
-        }
+        let whole = last_line_end(&self.file, self.len)?;
         if whole < self.len {
             self.file.set_len(whole)?;
             self.len = whole;
@@ -192,9 +186,8 @@ impl Journal {
         let len = std::io::copy(&mut self.reader(sent)?, &mut file)?;
         file.sync_data()?;
         std::fs::rename(&new, &self.path)?;
-        self.len = len;
-        // Kept locked: somebody may have opened it by its name just before.
-        self.retired.push(std::mem::replace(&mut self.file, file));
+        // The old file's room is free again with this, unless somebody has just opened it, who then sees what it is.
+        (self.file, self.len) = (file, len);
         Ok(())
     }
 }
@@ -238,6 +231,38 @@ mod tests {
         let lines = journal.read(0, 100, 1 << 20).unwrap();
         assert_eq!(lines.iter().map(|l| l.entry.clone()).collect::<Vec<_>>(), [Some(tag("1")), None]);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), journal.len());
+    }
+
+    /// Whoever waits for the lock of a file that is being shortened gets that of one that no longer has a name.
+    #[test]
+    fn a_file_that_was_shortened_or_removed_meanwhile_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let early = || OpenOptions::new().read(true).append(true).open(&path).unwrap();
+        let mut owner = Journal::create(&path, 1 << 20).unwrap();
+        owner.append(&[tag("1")]).unwrap();
+        let waiting = early();
+        owner.forget(owner.len()).unwrap();
+        assert!(Journal::of(&path, waiting, 1 << 20).unwrap().is_none());
+        let waiting = early();
+        std::fs::remove_file(&path).unwrap();
+        drop(owner);
+        assert_eq!(Journal::of(&path, waiting, 1 << 20).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    /// Room on the disk and descriptors: those of one file.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_forgotten_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(&folder.path().join("a.jsonl"), 1 << 20).unwrap();
+        for _ in 0..5 {
+            journal.append(&[tag(&"1".repeat(1000))]).unwrap();
+            journal.forget(journal.len()).unwrap();
+        }
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open = open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        assert_eq!(open.filter(|file| file.starts_with(folder.path())).count(), 1);
     }
 
     #[test]

@@ -38,7 +38,7 @@
 //! | `trials.rs` | the trials of a search, as runs below its own |
 //! | `entry.rs`, `names.rs`, `params.rs` | a line of the spool, and what MLflow takes as names and values |
 //! | `worker.rs`, `pace.rs` | the thread, and when it tries again |
-//! | `journal.rs`, `head.rs` | the two files of a run |
+//! | `journal.rs`, `tail.rs`, `head.rs` | the two files of a run |
 //! | `session.rs`, `batch.rs` | journal -> requests, in order |
 //! | `client.rs`, `endpoints.rs`, `upload.rs` | the REST API |
 //! | `replay.rs`, `report.rs` | runs of earlier processes; what became of everything |
@@ -47,7 +47,8 @@
 //! Every entry of a run, that it exists included, is written to disk before it is sent, so a run whose server was never
 //! up is complete there. `<run>.json` says what the run is and how far the server has it; `<run>.jsonl` holds the entries
 //! in order, one JSON object a line with `op` = `metric`, `param`, `tag`, `text`, `file`, `register` or `end`. Both are
-//! gone once the server has everything.
+//! gone once the server has everything. `<run>` is 13 digits of time, `-` and 16 random hexadecimal digits; files of other
+//! names in the folder, and journals without a `<run>.json` of ours, are left as they are.
 //! - **A killed process** loses what was in the queue: the last 20 milliseconds. Its run is ended as
 //!   `KILLED` by the next run or [`replay`]. **A power cut** loses what the operating system had not written: the files
 //!   are synced at the start and the end of a run, not in between.
@@ -93,6 +94,7 @@ mod report;
 mod run;
 mod secret;
 mod session;
+mod tail;
 mod trials;
 mod upload;
 mod worker;

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 /// Longest name.
 const NAME_CHARS: usize = 250;
+/// Longest value of a tag that servers since 2.0 take.
+pub(super) const TAG_VALUE_CHARS: usize = 5000;
 /// The rule in words.
 pub(super) const RULE: &str =
     "names have 1 to 250 letters, digits, spaces and _ - . : /, and no empty, . or .. part between slashes";

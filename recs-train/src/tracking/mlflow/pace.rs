@@ -7,6 +7,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// What a deadline comes to that no clock can tell: thirty years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// When a session with trouble gives up for today; what it did not send stays on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,12 @@ pub(super) enum Patience {
 
 /// Set when nothing more comes: until when the rest may be sent.
 pub(super) type Ending = watch::Receiver<Option<Instant>>;
+
+/// When a deadline from now on is over.
+pub(super) fn end_of(deadline: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(deadline).unwrap_or_else(|| now + FAR)
+}
 
 /// How fast.
 #[derive(Debug, Clone, Copy)]

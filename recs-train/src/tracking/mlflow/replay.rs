@@ -6,7 +6,7 @@ use super::entry::{Entry, Outcome, ms};
 use super::head::{Head, Paths, keys};
 use super::host::MlflowHost;
 use super::journal::Journal;
-use super::pace::{Ending, Pace, Patience};
+use super::pace::{Ending, Pace, Patience, end_of};
 use super::report::{Report, STAGE, Tally};
 use super::session::Session;
 use super::upload::Stores;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 /// An empty file that is older belongs to nobody.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -62,7 +62,7 @@ pub fn replay(config: &MlflowConfig, host: MlflowHost, deadline: Duration) -> Re
 }
 
 async fn replay_until(folder: &Folder, pace: Pace, deadline: Duration) -> Vec<Report> {
-    let until = Instant::now() + deadline;
+    let until = end_of(deadline);
     let (_ends, ending) = watch::channel(None);
     let mut reports = Vec::new();
     for key in folder.keys() {
@@ -124,17 +124,16 @@ impl Folder {
 
     fn take(&self, key: &str) -> std::io::Result<Option<Session>> {
         let paths = Paths::new(&self.path, key);
+        // Opening a journal cuts off half a line: the head says beforehand that it is one of ours.
+        let Some(_) = found(Head::read(&paths.head))? else {
+            return self.without_head(&paths).map(|()| None);
+        };
         let Some(changed) = found(last_change(&paths.journal))? else { return Ok(None) };
         let Some(mut journal) = found(Journal::open(&paths.journal, self.limit))?.flatten() else {
             return Ok(None);
         };
-        let Some(head) = found(Head::read(&paths.head))? else {
-            // Its process died before the run began, unless it is just beginning.
-            if journal.len() == 0 && changed.elapsed().is_ok_and(|age| age > ABANDONED) {
-                std::fs::remove_file(&paths.journal)?;
-            }
-            return Ok(None);
-        };
+        // Another process may have sent a part in between, or all.
+        let Some(head) = found(Head::read(&paths.head))? else { return Ok(None) };
         if self.only_own && head.tracking_uri != self.client.url() {
             return Ok(None);
         }
@@ -147,6 +146,21 @@ impl Folder {
         let tally = Tally::new(key, paths.journal.clone(), Arc::clone(&self.warnings));
         tally.offer(waiting.lines);
         Ok(Some(self.open(key, paths, head, journal, Arc::new(tally))))
+    }
+
+    /// The process died before the run began, unless it is just beginning.
+    fn without_head(&self, paths: &Paths) -> std::io::Result<()> {
+        let Some(file) = found(std::fs::metadata(&paths.journal))? else { return Ok(()) };
+        let is_old = file.modified()?.elapsed().is_ok_and(|age| age > ABANDONED);
+        if file.len() > 0 || !is_old {
+            return Ok(());
+        }
+        // Nobody who is at it may lose it.
+        let journal = found(Journal::open(&paths.journal, self.limit))?.flatten();
+        if journal.as_ref().is_some_and(|journal| journal.len() == 0) && !paths.head.exists() {
+            found(std::fs::remove_file(&paths.journal))?;
+        }
+        Ok(())
     }
 
     /// A session of a run in this folder.

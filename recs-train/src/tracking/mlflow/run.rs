@@ -6,7 +6,7 @@ use super::event_log::EventLog;
 use super::head::{Head, Paths};
 use super::host::MlflowHost;
 use super::journal::Journal;
-use super::names::{clean, cut};
+use super::names::{TAG_VALUE_CHARS, clean, cut};
 use super::pace::{Pace, Patience};
 use super::params::{PARAM_VALUE_CHARS, flatten};
 use super::replay::Folder;
@@ -20,13 +20,11 @@ use recs_core::store::Store;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Longest value of a tag that servers since 2.0 take.
-const TAG_VALUE_CHARS: usize = 5000;
 /// Warnings that become tags; `events.jsonl` has the others too.
 const WARNING_TAGS: u64 = 20;
 /// Longest document; a line of the spool has room for it, whatever JSON makes of it.
@@ -35,14 +33,14 @@ const MAX_TEXT_BYTES: usize = 2 << 20;
 /// A run in MLflow. As an [`Observer`] it keeps metrics, warnings and the seconds of stages.
 ///
 /// Nothing here waits for the network or the disk: an entry goes into a bounded queue or is dropped and counted. Metrics
-/// of the second training of a run, which is the refit, are named `refit/…`, since both count their epochs from 1.
+/// of the refit ([`Event::Phase`]) are named `refit/…`, since it counts its epochs from 1 as the run before it does.
 /// Dropping a run without [`MlflowRun::finish`] ends it as failed and leaves the rest to the background thread.
 pub struct MlflowRun {
     queue: mpsc::Sender<Entry>,
     tally: Arc<Tally>,
     stores: Arc<Stores>,
     pub(super) registered_model: Option<String>,
-    trainings: AtomicU64,
+    is_refit: AtomicBool,
     warnings: AtomicU64,
     events: Mutex<EventLog>,
     stop: Mutex<Option<oneshot::Sender<Stop>>>,
@@ -89,7 +87,7 @@ impl MlflowRun {
             tally,
             stores,
             registered_model: config.registered_model.clone(),
-            trainings: AtomicU64::new(0),
+            is_refit: AtomicBool::new(false),
             warnings: AtomicU64::new(0),
             events: Mutex::default(),
             stop: Mutex::new(Some(stop)),
@@ -209,17 +207,17 @@ impl Observer for MlflowRun {
     fn on_event(&self, event: &Event) {
         match event {
             Event::Metric { name, step, value } => {
-                let is_refit = self.trainings.load(Relaxed) > 1;
-                let name =
-                    if is_refit { Cow::Owned(format!("refit/{name}")) } else { Cow::Borrowed(&**name) };
+                let name = if self.is_refit.load(Relaxed) {
+                    Cow::Owned(format!("refit/{name}"))
+                } else {
+                    Cow::Borrowed(&**name)
+                };
                 self.offer(Entry::metric(&name, *step, *value));
             }
             Event::Trial { number, rung, score: Some(score), .. } => {
                 self.offer(Entry::metric(&format!("rung_{rung}/score"), *number, *score));
             }
-            Event::Started { stage: "train", .. } => {
-                self.trainings.fetch_add(1, Relaxed);
-            }
+            Event::Phase { stage: "train", phase } => self.is_refit.store(*phase == "refit", Relaxed),
             Event::Warning { stage, message } if *stage != STAGE => {
                 lock(&self.events).push(event);
                 let n = self.warnings.fetch_add(1, Relaxed) + 1;

@@ -6,7 +6,7 @@
 
 use super::entry::Entry;
 use super::journal::Journal;
-use super::pace::{Ending, Pace, Patience};
+use super::pace::{Ending, Pace, Patience, end_of};
 use super::replay::{Folder, replay_folder};
 use super::report::Tally;
 use super::session::Session;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 /// Between two looks into the queue.
 const GATHER: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Worker {
         let (journal, tally) = (Arc::clone(&session.journal), Arc::clone(&session.tally));
         let keep = async {
             let deadline = keep(&mut queue, stop, &journal, &tally, &wake).await;
-            ends.send_replace(Some(Instant::now() + deadline));
+            ends.send_replace(Some(end_of(deadline)));
         };
         let send = pace.run(&mut session, &wake, ending.clone());
         let beside = Pace { patience: Patience::Beside, ..pace };

@@ -129,6 +129,8 @@ fn forged_numbers_end_in_an_error() {
         (number("steps.embeddings.base", 5), "contradict"),
         (forged(|b| replace(b, name, "candidate.product_id.embedding.lost")), "candidate.product_id"),
         (forged(|b| replace(b, "\\\"place\\\"", "\\\"plaze\\\"")), "state"),
+        (forged(|b| replace(b, "\\\"first\\\"", "\\\"refit\\\"")), "refit"),
+        (forged(|b| replace(b, "{\\\"epoch\\\":1,\\\"sums\\\"", "{\\\"epoch\\\":9,\\\"sums\\\"")), "epochs"),
         (forged(|b| replace(b, "\"format_version\":\"1\"", "\"format_version\":\"9\"")), "format version 9"),
         (forged(|b| replace(b, "\"recs-checkpoint\"", "\"recs-chuckpoint\"")), "no checkpoint"),
     ] {

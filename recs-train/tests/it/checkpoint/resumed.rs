@@ -3,7 +3,7 @@
 use super::{assert_equal, configs, every_step, files, fit, keeping, recommended, rows, tensors, warned};
 use crate::it::trainer::trainer;
 use proptest::prelude::*;
-use recs_core::observe::{CancelToken, Silent};
+use recs_core::observe::{CancelToken, Collect, Event, Silent};
 use recs_train::{CheckpointConfig, Error, Fitted};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -89,6 +89,30 @@ fn at_the_ends_of_epochs_and_phases() {
         goes_on_after(run, k - 1);
         goes_on_after(run, k);
     }
+}
+
+/// Whoever draws curves must know a refit from the first run, in whatever process it is trained.
+#[test]
+fn a_training_says_which_of_its_runs_begins() {
+    let run = &undisturbed()[0];
+    let heard = |from: Option<&PathBuf>| -> Vec<&str> {
+        let (folder, events) = (tempfile::tempdir().unwrap(), Collect::default());
+        if let Some(file) = from {
+            std::fs::copy(file, folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+        let trainer = block_on(keeping(&run.config, CheckpointConfig::new(folder.path())));
+        trainer.fit(&events, &CancelToken::new()).unwrap();
+        let said = |event| match event {
+            Event::Phase { stage: "train", phase } => Some(phase),
+            Event::Started { stage: "train", .. } => Some("started"),
+            _ => None,
+        };
+        events.events().into_iter().filter_map(said).collect()
+    };
+    let all = ["first", "started", "refit", "started"];
+    assert_eq!(heard(None), all);
+    assert_eq!(heard(run.files.first()), all);
+    assert_eq!(heard(run.files.last()), all[2..]);
 }
 
 /// The tests above would not see it if rows never waited for their decay, or were never settled in between.

@@ -5,6 +5,7 @@ mod odd_servers;
 mod real;
 mod rest;
 mod server;
+mod spool;
 mod trials;
 
 use recs_train::tracking::mlflow::{MlflowConfig, MlflowHost};

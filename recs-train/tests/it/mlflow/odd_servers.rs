@@ -232,17 +232,17 @@ fn a_long_run_on_a_healthy_server_never_fills_its_spool() {
 fn events_become_points_tags_and_a_document() {
     let (server, spool) = (Fake::start(|_| None), tempfile::tempdir().unwrap());
     let run = MlflowRun::start(&config(&server.url, &spool), host()).unwrap();
-    let started = || Event::Started { stage: "train", total: None, unit: "rows" };
+    let phase = |phase| Event::Phase { stage: "train", phase };
     let warning = |stage| Event::Warning { stage, message: "lists are alike".into() };
-    for event in
-        [started(), metric("loss", 1), started(), metric("loss", 1), warning("evaluate"), warning("tracking")]
-    {
+    // As a training says it whose process goes on in a refit, and one that begins.
+    for event in [phase("refit"), metric("loss", 2), phase("first"), metric("loss", 1)] {
         run.on_event(&event);
     }
+    [warning("evaluate"), warning("tracking")].iter().for_each(|event| run.on_event(event));
     run.on_event(&Event::Finished { stage: "train", seconds: 2.5 });
     assert!(matches!(run.log_text("../x", ""), Err(Error::Config { .. })));
     assert_eq!(run.finish(Outcome::Finished, LONG).spooled, 0);
-    assert_eq!(points(&server), [("loss".to_owned(), 1), ("refit/loss".to_owned(), 1)]);
+    assert_eq!(points(&server), [("refit/loss".to_owned(), 2), ("loss".to_owned(), 1)]);
     let batches = server.bodies("runs/log-batch");
     let tags: Vec<&Value> = batches.iter().flat_map(|b| b["tags"].as_array().unwrap()).collect();
     assert_eq!(tags, [&json!({"key": "recs.warning.01", "value": "evaluate: lists are alike"})]);
