@@ -7,12 +7,12 @@ use recs_core::vocab::Vocabulary;
 impl TrainData {
     /// Compares the lengths of all columns. What is wrong, otherwise.
     pub(super) fn check_lengths(&self) -> Result<(), String> {
-        let (rows, candidates, catalogue) = (self.rows(), self.candidates.rows, &self.catalogue);
+        let (rows, candidates, catalogue) = (self.query.rows, self.candidates.rows, &self.catalogue);
         let [query, candidate] = [Tower::Query, Tower::Candidate].map(|t| self.encoded_with.widths(t));
-        // One column of ids or numbers may be as long as memory: a product that overflows is none.
+        // Rows of a file that was changed may be any number.
         let times = |rows: usize, width: usize| rows.checked_mul(width).unwrap_or(usize::MAX);
         for (name, len, expected) in [
-            ("query.rows", self.query.rows, rows),
+            ("product", self.product.len(), rows),
             ("query.ids", self.query.ids.len(), times(rows, query[0])),
             ("query.numbers", self.query.numbers.len(), times(rows, query[1])),
             ("candidates.ids", self.candidates.ids.len(), times(candidates, candidate[0])),

@@ -30,8 +30,15 @@ impl Trainer {
     /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
     ///
     /// # Errors
-    /// [`Error::Data`] for an empty split, [`Error::Diverged`], [`recs_core::Error::Cancelled`]; with checkpoints
-    /// [`Error::CheckpointBusy`], [`Error::CheckpointDiffers`] and [`Error::CheckpointDamaged`].
+    /// [`Error::Data`] for an empty split and for a training that made no step, [`Error::Diverged`],
+    /// [`recs_core::Error::Cancelled`]; with checkpoints [`Error::CheckpointBusy`], [`Error::CheckpointDiffers`] and
+    /// [`Error::CheckpointDamaged`].
+    ///
+    /// [`Error::Data`]: crate::Error::Data
+    /// [`Error::Diverged`]: crate::Error::Diverged
+    /// [`Error::CheckpointBusy`]: crate::Error::CheckpointBusy
+    /// [`Error::CheckpointDiffers`]: crate::Error::CheckpointDiffers
+    /// [`Error::CheckpointDamaged`]: crate::Error::CheckpointDamaged
     pub fn fit(&self, observer: &dyn Observer, cancel: &CancelToken) -> Result<Fitted> {
         let started = Instant::now();
         let split = Split::new(&self.data, self.config.split)?;

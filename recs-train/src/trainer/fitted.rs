@@ -54,7 +54,7 @@ impl Fitted {
     /// What the test rows were judged by: for ranks row by row, or for other rows. `pool` scores.
     ///
     /// # Errors
-    /// [`Error::Core`] when weights and model do not fit.
+    /// [`Error::Core`](crate::Error::Core) when weights and model do not fit.
     pub fn evaluator<'a>(&'a self, pool: &'a ThreadPool) -> Result<Evaluator<'a>> {
         let towers = Evaluator::new(&self.data, &self.model, &self.weights, &self.purchases, pool)?;
         Ok(towers.with_repeat(self.repeat.clone()))
