@@ -10,13 +10,12 @@ impl TrainData {
         let (rows, candidates, catalogue) = (self.query.rows, self.candidates.rows, &self.catalogue);
         let [query, candidate] = [Tower::Query, Tower::Candidate].map(|t| self.encoded_with.widths(t));
         // Rows of a file that was changed may be any number.
-        let times = |rows: usize, width: usize| rows.checked_mul(width).unwrap_or(usize::MAX);
         for (name, len, expected) in [
             ("product", self.product.len(), rows),
-            ("query.ids", self.query.ids.len(), times(rows, query[0])),
-            ("query.numbers", self.query.numbers.len(), times(rows, query[1])),
-            ("candidates.ids", self.candidates.ids.len(), times(candidates, candidate[0])),
-            ("candidates.numbers", self.candidates.numbers.len(), times(candidates, candidate[1])),
+            ("query.ids", self.query.ids.len(), rows.saturating_mul(query[0])),
+            ("query.numbers", self.query.numbers.len(), rows.saturating_mul(query[1])),
+            ("candidates.ids", self.candidates.ids.len(), candidates.saturating_mul(candidate[0])),
+            ("candidates.numbers", self.candidates.numbers.len(), candidates.saturating_mul(candidate[1])),
             ("candidate", self.candidate.len(), rows),
             ("customer", self.customer.len(), rows),
             ("city", self.city.len(), rows),
