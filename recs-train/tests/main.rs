@@ -6,6 +6,7 @@
 mod it {
     mod cache;
     mod checkpoint;
+    mod checks;
     mod evaluation;
     mod finite_differences;
     mod losses;

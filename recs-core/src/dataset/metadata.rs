@@ -4,6 +4,7 @@ use crate::artifact::Digest;
 use crate::error::{Error, Result};
 use crate::schema::{DType, Schema};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// Name of the file.
 pub const METADATA_FILE: &str = "metadata.json";
@@ -107,6 +108,10 @@ impl DatasetMetadata {
         let rows = parsed.shards.iter().try_fold(0u64, |sum, s| sum.checked_add(s.rows));
         if rows != Some(parsed.total_examples) {
             return Err(Error::corrupt(file, "total_examples is not the sum of the shards' rows"));
+        }
+        let mut names = HashSet::new();
+        if let Some(twice) = parsed.shards.iter().find(|shard| !names.insert(&shard.file)) {
+            return Err(Error::corrupt(file, format!("lists the shard {} twice", twice.file)));
         }
         Ok(parsed)
     }

@@ -188,3 +188,12 @@ async fn the_vocabulary_of_a_dataset_does_not_depend_on_parallelism() {
     }
     assert_eq!(files[0], files[1]);
 }
+
+#[tokio::test]
+async fn a_shard_that_is_listed_twice_is_refused() {
+    let store = Store::memory();
+    let mut metadata = write(&store, 20, 2).await;
+    metadata.shards[1] = metadata.shards[0].clone();
+    let error = DatasetMetadata::parse(&metadata.to_json().unwrap(), METADATA_FILE).unwrap_err().to_string();
+    assert!(error.contains("data-00000-of-00002") && error.contains("twice"), "{error}");
+}

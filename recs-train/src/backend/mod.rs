@@ -9,6 +9,7 @@ pub mod cpu;
 mod state;
 
 pub use cpu::CpuBackend;
+pub(crate) use cpu::check_settings;
 pub use state::State;
 
 use crate::error::Result;

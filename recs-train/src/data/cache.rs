@@ -15,8 +15,10 @@
 //! The folder is made under a name of its own and renamed when it is whole, so a reader never sees half of one and two
 //! writers do not meet. What a killed writer left is removed after a day.
 
+use super::catalogue::Catalogue;
 use super::column::{Column, EncodedRows, Mapped};
-use super::columns::{Catalogue, NO_PRODUCT, TrainData};
+use super::columns::{NO_PRODUCT, TrainData};
+use super::encoded_with::EncodedWith;
 use super::part::{Merged, RowColumns};
 use bytemuck::Pod;
 use memmap2::Mmap;
@@ -33,7 +35,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 const FORMAT_VERSION: u32 = 2;
-const MANIFEST: &str = "columns.json";
+pub(super) const MANIFEST: &str = "columns.json";
 /// Rows a shard collects before it writes them.
 pub(super) const FLUSH_ROWS: usize = 1 << 16;
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -64,7 +66,8 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::io(&file, source)
 }
 
-/// Opens the data below `folder`, after every file was compared with its digest; None when there is none.
+/// Opens the data below `folder`, after every file was compared with its digest; None when there is none. What the columns
+/// were encoded with is for the caller to say, and to check.
 pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
     let path = folder.join(MANIFEST);
     let json = match std::fs::read(&path) {
@@ -80,10 +83,6 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
         )));
     }
     let files = Files { folder, manifest: &manifest };
-    let row_counts = (files.map::<u32>("product.u32")?, files.map::<i64>("timestamp.i64")?);
-    if row_counts.0.len() != manifest.rows || row_counts.1.len() != manifest.rows {
-        return Err(fault(format!("says {} rows, product.u32 has {}", manifest.rows, row_counts.0.len())));
-    }
     Ok(Some(TrainData {
         query: EncodedRows {
             rows: manifest.rows,
@@ -98,10 +97,10 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
             ..TowerColumns::default()
         },
         candidate: files.map("candidate.u32")?,
-        product: row_counts.0,
+        product: files.map("product.u32")?,
         customer: files.map("customer.u32")?,
         city: files.map("city.u32")?,
-        timestamp: row_counts.1,
+        timestamp: files.map("timestamp.i64")?,
         catalogue: Catalogue {
             ids: files.map::<u32>("catalogue_ids.u32")?.to_vec(),
             candidate: files.map::<u32>("catalogue_candidate.u32")?.to_vec(),
@@ -109,6 +108,7 @@ pub(super) fn open(folder: &Path) -> Result<Option<TrainData>> {
             category: files.map::<u32>("catalogue_category.u32")?.to_vec(),
             subcategory: files.map::<u32>("catalogue_subcategory.u32")?.to_vec(),
         },
+        encoded_with: EncodedWith::default(),
     }))
 }
 

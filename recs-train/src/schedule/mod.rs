@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 pub struct ScheduleConfig {
     /// Steps over which the rate rises linearly from 0.
     pub warm_up_steps: u64,
-    /// Fall over the whole run.
+    /// Fall over all epochs, also when early stopping ends the run before.
     #[serde(default)]
     pub decay: Decay,
-    /// Reduction when the validation does not get better.
+    /// Reduction when the validation does not get better, in a training with early stopping or a repeat term.
     pub plateau: Option<PlateauConfig>,
 }
 

@@ -9,7 +9,7 @@ use super::trial::{SearchReport, Trial};
 use crate::config::TrainConfig;
 use crate::data::{Fold, TrainData};
 use crate::error::{Error, Result};
-use crate::trainer::Trainer;
+use crate::trainer::{Trainer, check};
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::Schema;
 use recs_core::vocab::Vocabulary;
@@ -44,7 +44,8 @@ impl Search {
     /// The settings of all trials are drawn and checked here, before the first of them is trained.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the setting, [`Error::Data`] for folds without rows, [`Error::Threads`].
+    /// [`Error::Config`] naming the setting, also for data of another schema or vocabulary, [`Error::Data`] for folds without
+    /// rows, [`Error::Threads`].
     pub fn new(
         data: Arc<TrainData>,
         schema: &Schema,
@@ -53,6 +54,7 @@ impl Search {
         config: SearchConfig,
     ) -> Result<Self> {
         base.validate()?;
+        data.check_vocabulary(&vocabulary)?;
         config.check_space(&base)?;
         let rungs = config.algorithm.rungs(base.epochs)?;
         let folds = Fold::latest(&data, base.split, config.folds)?;
@@ -67,8 +69,8 @@ impl Search {
     /// Settings that are well each by itself can contradict each other.
     fn check(&self, number: u64) -> Result<()> {
         let settings = self.config.draw(number);
-        let checked =
-            apply(&self.base, &settings).and_then(|config| self.data.check(&config.model(&self.schema)?));
+        let checked = apply(&self.base, &settings)
+            .and_then(|config| check(&config, &config.model(&self.schema)?, &self.data));
         checked.map_err(|e| match serde_json::to_string(&settings) {
             Ok(settings) if number > 0 => {
                 Error::config("search.space", format!("trial {number} would be {settings}: {e}"))

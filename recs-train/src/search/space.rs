@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 pub type Settings = BTreeMap<String, Value>;
 
 /// What all trials have in common: it decides what is judged and how, not how good a model is.
-const FIXED: [&str; 5] = ["preset", "split", "evaluation", "refit", "threads"];
+const FIXED: [&str; 7] =
+    ["preset", "split", "evaluation", "refit", "threads", "test_rows", "validation_rows"];
 
 impl SearchConfig {
     /// Checks the space, and that `base` takes the ends of each range and every choice.
@@ -171,7 +172,8 @@ mod tests {
         }
         let message = refused(&json!({"examples.share": uniform}), &TrainConfig::reference());
         assert!(message.contains("train.examples.share"), "{message}");
-        for path in ["split", "preset", "evaluation.seen", "threads", "refit"] {
+        for path in ["split", "preset", "evaluation.seen", "threads", "refit", "test_rows", "validation_rows"]
+        {
             let message = refused(&json!({path: {"kind": "choice", "values": [1]}}), &base);
             assert!(message.contains("is the same for all trials"), "{message}");
         }

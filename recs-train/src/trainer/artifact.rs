@@ -1,8 +1,10 @@
 //! A trained model -> what serving needs.
 
 use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs, Served};
-use super::fit::{Fitted, judge, pool};
+use super::fitted::Fitted;
+use super::judge::judge;
 use super::popularity::Popularity;
+use super::training::pool;
 use super::warm_start::{self, WARM_START};
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, day};
 use crate::error::{Error, Result};
@@ -24,10 +26,8 @@ impl Fitted {
     /// [`Error::Core`] when weights and model do not fit, [`Error::Threads`].
     pub fn into_artifact(self, version: &str) -> Result<ModelArtifact> {
         let schema = &self.model.schema;
-        let trained_on = self.trained_on();
         let pool = pool(self.config.threads)?;
-        let purchases = Arc::new(Purchases::new(&self.data, &trained_on));
-        let towers = Evaluator::new(&self.data, &self.model, &self.weights, &purchases, &pool)?;
+        let towers = Evaluator::new(&self.data, &self.model, &self.weights, &self.purchases, &pool)?;
         let vectors = towers.catalogue().clone();
         let catalogue = &self.data.catalogue;
         let text = |role: Role, ids: &[u32]| texts(&self.vocabulary, schema, role, ids);
@@ -36,10 +36,10 @@ impl Fitted {
             names: text(Role::ProductName, &catalogue.name)?,
             categories: text(Role::Category, &catalogue.category)?,
             available: vec![true; catalogue.len()],
-            popularity: Popularity::fit(&self.data, &trained_on).counts,
+            popularity: Popularity::fit(&self.data, &self.trained_on).counts,
             vectors,
         };
-        let customers = customers(&self, schema, &purchases, &towers)?;
+        let customers = customers(&self, schema, &towers)?;
         Ok(ModelArtifact {
             metadata: self.metadata(version)?,
             training_stats: self.stats(),
@@ -82,7 +82,7 @@ impl Fitted {
             "test": self.test, "popularity": self.popularity, "parameters": self.weights.parameters(),
             "examples_per_s": self.examples_per_s(), "seconds": self.seconds, WARM_START: self.warm_start,
         });
-        let (key, newest) = warm_start::newest_of(&self.data, &self.trained_on());
+        let (key, newest) = warm_start::newest_of(&self.data, &self.trained_on);
         stats[key] = newest;
         stats
     }
@@ -94,7 +94,7 @@ impl Fitted {
 /// those that the model holds.
 ///
 /// # Errors
-/// [`Error::Data`] for an empty split, [`Error::Config`] for data of another schema and for options that do not fit,
+/// [`Error::Data`] for an empty split, [`Error::Config`] for data of another schema or vocabulary and for options that do not fit,
 /// [`Error::Threads`], [`recs_core::Error::Cancelled`].
 pub fn evaluate_artifact(
     artifact: &ModelArtifact,
@@ -106,6 +106,7 @@ pub fn evaluate_artifact(
     cancel: &CancelToken,
 ) -> Result<(Evaluation, Evaluation)> {
     data.check(&artifact.config)?;
+    data.check_vocabulary(&artifact.vocabulary)?;
     options.check(&artifact.config.schema)?;
     let trained_with = artifact.metadata.hyperparameters.get("split");
     let trained_with: Option<SplitKind> = trained_with.and_then(|s| serde_json::from_value(s.clone()).ok());
@@ -149,13 +150,8 @@ fn texts(vocabulary: &Vocabulary, schema: &Schema, role: Role, ids: &[u32]) -> R
 }
 
 /// What each customer bought in the rows that the weights were trained on, and what is added for buying it again.
-fn customers(
-    fitted: &Fitted,
-    schema: &Schema,
-    purchases: &Purchases,
-    towers: &Evaluator<'_>,
-) -> Result<Customers> {
-    let (data, vocabulary) = (&*fitted.data, &fitted.vocabulary);
+fn customers(fitted: &Fitted, schema: &Schema, towers: &Evaluator<'_>) -> Result<Customers> {
+    let Fitted { data, vocabulary, purchases, .. } = fitted;
     let mut customers = Customers { offsets: vec![0], ..Customers::default() };
     let (mut ids, mut segments, mut last_rows) = (Vec::new(), Vec::new(), Vec::new());
     // By vocabulary id, which is the order of the texts.

@@ -3,7 +3,7 @@
 use super::keeper::{Keeper, exact};
 use super::run::{EpochStats, Job, STAGE};
 use crate::backend::{Backend, Batch, StepLoss};
-use crate::config::Examples;
+use crate::config::{Examples, TrainConfig};
 use crate::data::{CustomerEpoch, EpochOrder, Purchases, SplitKind, TrainData};
 use crate::error::{Error, Result};
 use crate::schedule::warm_up;
@@ -48,7 +48,6 @@ pub(super) struct Progress<'a> {
     job: &'a Job<'a>,
     rows: &'a [u32],
     purchases: &'a Purchases,
-    epochs: usize,
     batch: usize,
     pub(super) place: Place,
     done: u64,
@@ -89,15 +88,9 @@ impl Batches<'_> {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(
-        job: &'a Job<'a>,
-        rows: &'a [u32],
-        purchases: &'a Purchases,
-        epochs: usize,
-        place: Place,
-    ) -> Self {
+    pub(super) fn new(job: &'a Job<'a>, rows: &'a [u32], purchases: &'a Purchases, place: Place) -> Self {
         let batch = job.config.batch.min(rows.len()).max(1);
-        Self { job, rows, purchases, epochs, batch, place, done: 0, reported: Instant::now() }
+        Self { job, rows, purchases, batch, place, done: 0, reported: Instant::now() }
     }
 
     /// The batches of an epoch, and how many there are.
@@ -179,10 +172,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What the schedule multiplies the rate of the next step by, `total` being the steps of an epoch.
+    /// What the schedule multiplies the rate of the next step by, `total` being the steps of an epoch. A run that ends early
+    /// and the refit that repeats it follow the schedule of all epochs: the rates that led to the chosen weights.
     fn factor(&self, total: usize) -> f32 {
-        let (schedule, Place { epoch, sums, steps, .. }) = (self.job.config.schedule, &self.place);
-        let progress = (*epoch as f64 + sums.steps as f64 / total.max(1) as f64) / self.epochs as f64;
+        let TrainConfig { schedule, epochs, .. } = self.job.config;
+        let Place { epoch, sums, steps, .. } = &self.place;
+        let progress = (*epoch as f64 + sums.steps as f64 / total.max(1) as f64) / *epochs as f64;
         warm_up(schedule.warm_up_steps, steps + 1) * schedule.decay.factor(progress)
     }
 

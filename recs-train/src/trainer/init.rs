@@ -9,7 +9,7 @@ use recs_core::hash::fingerprint64;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::schema::{Encoding, Tower};
 use recs_core::vocab::Vocabulary;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Sets the rows of values outside the vocabulary to zero. No training row has such a value, so whatever stands there
@@ -31,7 +31,7 @@ pub(super) fn silence_unknown(model: &ModelConfig, weights: &mut Weights) {
     weights.tie(model);
 }
 
-/// Starts a bias of products where their numbers of training rows put them: at log(1 + rows), less the mean.
+/// Starts a bias of products where their numbers of training rows put them: at log(1 + rows), less the mean over biases.
 pub(super) fn start_biases(
     model: &ModelConfig,
     data: &TrainData,
@@ -42,10 +42,15 @@ pub(super) fn start_biases(
         return;
     }
     let Some(table) = Arc::make_mut(&mut weights.candidate).embeddings.last_mut() else { return };
-    let logs: Vec<f32> = popularity.counts.iter().map(|&n| (n as f32).ln_1p()).collect();
+    // What shares a bias starts as one.
+    let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+    for (id, count) in bias_ids(data).into_iter().zip(&popularity.counts) {
+        *counts.entry(id).or_default() += count;
+    }
+    let logs: Vec<f32> = counts.values().map(|&n| (n as f32).ln_1p()).collect();
     let mean = logs.iter().sum::<f32>() / logs.len().max(1) as f32;
     table.fill(0.0);
-    for (id, log) in bias_ids(data).into_iter().zip(logs) {
+    for (id, log) in counts.into_keys().zip(logs) {
         table[[id, 0]] = log - mean;
     }
 }

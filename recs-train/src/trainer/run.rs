@@ -2,19 +2,19 @@
 
 use super::epoch::{Place, Progress};
 use super::evaluation::Evaluator;
-use super::fit::purchases_of;
 use super::init::{centre_biases, initial_weights, silence_unknown, start_biases};
 use super::keeper::{Keeper, Phase};
 use super::popularity::Popularity;
 use super::warm_start::WarmStart;
 use crate::backend::{Backend, CpuBackend};
-use crate::config::{Preset, TrainConfig};
-use crate::data::{Purchases, SplitKind, TrainData};
-use crate::error::Result;
+use crate::config::{Examples, Preset, TrainConfig};
+use crate::data::{Purchases, TrainData};
+use crate::error::{Error, Result};
 use crate::schedule::Plateau;
 use rayon::ThreadPool;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::observe::{CancelToken, Event, Observer};
+use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct EpochStats {
     pub epoch: usize,
     /// Mean total loss of a step.
     pub loss: f64,
-    /// Learning rate after warm-up.
+    /// Learning rate of the epoch, as reductions on a plateau leave it; a step's is that times warm-up and decay.
     pub learning_rate: f32,
     /// Recall@100 on the validation rows; None when there are none.
     pub validation_recall_at_100: Option<f64>,
@@ -151,7 +151,7 @@ impl Job<'_> {
         self.observer.on_event(&Event::Phase { stage: STAGE, phase: rates.phase().name() });
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
         let purchases = purchases_of(self.data, self.model, config, rows);
-        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, epochs, place));
+        let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, place));
         for epoch in state.place.epoch..epochs {
             let rate = match rates {
                 Rates::Fixed(rates) | Rates::Refit(rates) => rates[epoch],
@@ -178,15 +178,17 @@ impl Job<'_> {
             }
         }
         self.observer.on_event(&Event::Finished { stage: STAGE, seconds: started.elapsed().as_secs_f64() });
+        if state.place.steps == 0 {
+            return Err(no_step());
+        }
         let history = state.place.history;
         // Without early stopping all epochs are wanted, whatever the validation said.
         let (best_epochs, mut weights) = match (choice.best, choice.weights) {
             (Some((_, at)), Some(weights)) => (at, weights),
             _ => (history.len(), backend.weights()),
         };
-        // A random split knows no later.
-        if let Some(trend) = config.trend.filter(|_| config.split == SplitKind::Time) {
-            trend.add(self.model, self.data, rows, &mut weights)?;
+        if let Some(trend) = config.trend {
+            trend.add(self.model, self.data, rows, &mut weights);
         }
         centre_biases(self.model, self.data, &mut weights);
         let last = best_epochs.checked_sub(1).and_then(|at| history.get(at));
@@ -211,4 +213,18 @@ impl Job<'_> {
         let evaluator = Evaluator::new(self.data, model, weights, purchases, self.pool)?;
         Ok(evaluator.evaluate(validation, self.cancel)?.recall_at_100.unwrap_or(0.0))
     }
+}
+
+/// Of rows there is always one; of customers only when a day of one is held out.
+fn no_step() -> Error {
+    let reason = "gave no step: in no epoch a day of any customer was held out; raise train.examples.share";
+    Error::Data { what: "training rows", reason: reason.into() }
+}
+
+/// The purchases of `rows`, where model or settings look at them.
+fn purchases_of(data: &TrainData, model: &ModelConfig, config: &TrainConfig, rows: &[u32]) -> Arc<Purchases> {
+    let looks = model.schema.widths(Tower::Query).has_history
+        || matches!(config.examples, Examples::Customers(_))
+        || config.repeat.is_some();
+    Arc::new(if looks { Purchases::new(data, rows) } else { Purchases::default() })
 }

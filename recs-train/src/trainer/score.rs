@@ -1,9 +1,10 @@
 //! How good settings are on rows before the test: what a search asks.
 
 use super::evaluation::{Both, Evaluator, sums};
-use super::fit::{Trainer, spread};
+use super::judge::spread;
 use super::repeat::RepeatTerm;
 use super::run::{Ran, Rates};
+use super::training::Trainer;
 use crate::data::{Fold, Purchases};
 use crate::error::Result;
 use recs_core::hash::fingerprint64;

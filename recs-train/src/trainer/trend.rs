@@ -47,20 +47,10 @@ impl TrendConfig {
         Ok(())
     }
 
-    /// Adds the trend over `rows` to the biases. O(rows).
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a model whose products have no bias.
-    pub(super) fn add(
-        &self,
-        model: &ModelConfig,
-        data: &TrainData,
-        rows: &[u32],
-        weights: &mut Weights,
-    ) -> Result<()> {
+    /// Adds the trend over `rows` to the biases, where the model has any. O(rows).
+    pub(super) fn add(&self, model: &ModelConfig, data: &TrainData, rows: &[u32], weights: &mut Weights) {
         if !model.has_bias() {
-            let reason = "moves the biases of products, and this model has none; leave it out";
-            return Err(Error::config("train.trend", reason));
+            return;
         }
         let [all, recent] = self.counts(data, rows);
         // What shares a bias moves as one.
@@ -76,7 +66,6 @@ impl TrendConfig {
                 table[[id, 0]] += self.strength * ((recent as f32 + self.prior) / expected).ln();
             }
         }
-        Ok(())
     }
 
     /// Rows of each product of the catalogue: all, and those of the last days.

@@ -9,7 +9,7 @@
 //! How good such a model is can be told from rows only that the version was not trained on: [`WarmStarted`] says how many
 //! others there are.
 
-use crate::data::{Split, TrainData};
+use crate::data::{Split, SplitKind, TrainData};
 use crate::error::{Error, Result};
 use recs_core::artifact::ModelArtifact;
 use recs_core::growth::{Groups, RowSources, has_row_by_value};
@@ -93,7 +93,7 @@ impl WarmStart {
             newcomers: Vec::new(),
             new_products: 0,
             product,
-            has_trend: previous.metadata.hyperparameters.get("trend").is_some_and(|trend| !trend.is_null()),
+            has_trend: has_trend(previous),
         };
         warm.place_products(previous, vocabulary, data)?;
         Ok(warm)
@@ -203,6 +203,13 @@ impl WarmStart {
         }
         format!("{} {:016x}", self.version, fingerprint64(&all))
     }
+}
+
+/// True when a trend was added to the version's biases: versions of a random split could ask for one, and got none.
+fn has_trend(previous: &ModelArtifact) -> bool {
+    let settings = &previous.metadata.hyperparameters;
+    let is_random = settings.get("split").is_some_and(|split| split == SplitKind::Random.name());
+    settings.get("trend").is_some_and(|trend| !trend.is_null()) && !is_random
 }
 
 /// Rows that are not newer than `newest`.

@@ -98,3 +98,38 @@ async fn a_cache_that_cannot_be_written_says_so() {
     let error = load(&dataset(&groups(50, 60, 10), 3).await, Some(&file)).await.unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
 }
+
+/// A folder whose digests are right and whose columns are not.
+#[tokio::test]
+async fn columns_that_do_not_fit_each_other_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = dataset(&groups(50, 60, 10), 3).await;
+    load(&rows, Some(folder.path())).await.unwrap();
+    let made = only(folder.path());
+    let far = |bytes: &[u8]| [&u32::MAX.wrapping_sub(1).to_le_bytes(), &bytes[4..]].concat();
+    for name in
+        ["product", "customer", "city", "candidate", "catalogue_candidate", "catalogue_name", "query_ids"]
+    {
+        let (path, manifest) = (made.join(format!("{name}.u32")), made.join("columns.json"));
+        let (bytes, before) = (std::fs::read(&path).unwrap(), std::fs::read(&manifest).unwrap());
+        let mut damages = vec![Vec::new(), bytes[..bytes.len() - 4].to_vec()];
+        // Ids of the towers are compared with the weights' rows.
+        damages.extend((name != "query_ids").then(|| far(&bytes)));
+        for damaged in damages {
+            let mut listed: serde_json::Value = serde_json::from_slice(&before).unwrap();
+            let digest = recs_core::artifact::Digest::of(&damaged);
+            listed["files"][format!("{name}.u32")] = serde_json::to_value(digest).unwrap();
+            std::fs::write(&manifest, listed.to_string()).unwrap();
+            std::fs::write(&path, damaged).unwrap();
+            let error = load(&rows, Some(folder.path())).await.unwrap_err().to_string();
+            let column = name.replace("catalogue_", "catalogue.").replace("query_", "query.");
+            assert!(
+                error.contains(&format!("`{column}`")) && error.contains("columns.json"),
+                "{name}: {error}"
+            );
+        }
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&manifest, before).unwrap();
+    }
+    load(&rows, Some(folder.path())).await.unwrap();
+}

@@ -8,7 +8,7 @@ use recs_core::model::{Activation, ModelConfig, TowerColumns, TowerConfig, Weigh
 use recs_core::observe::CancelToken;
 use recs_core::schema::{DType, Encoding, Field, Role, Schema, Tower, Value};
 use recs_core::vocab::{Vocabulary, VocabularyBuilder, VocabularyConfig};
-use recs_train::data::{Catalogue, EncodedRows, NO_PRODUCT, Purchases, TrainData};
+use recs_train::data::{Catalogue, EncodedRows, EncodedWith, NO_PRODUCT, Purchases, TrainData};
 use recs_train::trainer::{
     BootstrapConfig, EvaluateOptions, Evaluation, Evaluator, Popularity, RepeatConfig, RepeatTerm,
     ReportInputs, Seen, SliceConfig,
@@ -136,6 +136,7 @@ impl World {
                 category: vec![0; products as usize],
                 subcategory: vec![0; products as usize],
             },
+            encoded_with: EncodedWith::new(&schema, &vocabulary).unwrap(),
         };
         let (known, test): (Vec<u32>, Vec<u32>) =
             (0..rows.len() as u32).partition(|&row| rows[row as usize].day < 10);
@@ -533,4 +534,33 @@ fn slices_that_the_rows_do_not_have_are_refused() {
     let mut few = options(Seen::Keep);
     few.bootstrap.samples = 5;
     assert!(few.check(&schema).unwrap_err().to_string().contains("train.evaluation.bootstrap.samples"));
+}
+
+/// More customers and days than six numbers need: every so many of them.
+#[test]
+fn a_repeat_term_is_fitted_on_some_of_very_many_days() {
+    let days = 5_200;
+    let of = |day: i64, customer: u32| {
+        let hash = fingerprint64(format!("{customer}/{day}").as_bytes());
+        // Half of what is bought has been bought before by most.
+        let product = (hash % if hash & 64 == 0 { 40 } else { 6 }) as u32;
+        Row { customer, city: 0, channel: 1, product, day: if day < 30 { day / 3 } else { day } }
+    };
+    let rows: Vec<Row> = (0..days).flat_map(|day| (1..=10).map(move |customer| of(day, customer))).collect();
+    let world = World::new(&rows, 40, 3, false, Reads::Customer);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let towers = Evaluator::new(&world.data, &world.model, &world.weights, &world.purchases, &pool).unwrap();
+    let fit = |rows: &[u32]| {
+        let (config, purchases) = (RepeatConfig::default(), Arc::clone(&world.purchases));
+        RepeatTerm::fit(config, &world.data, purchases, &towers, rows, &CancelToken::new())
+            .unwrap()
+            .coefficients
+    };
+    // One row for each customer and day, in the order of the fit.
+    let mut all = world.test.clone();
+    all.sort_by_key(|&row| (rows[row as usize].customer, rows[row as usize].day));
+    assert!(all.len() > 50_000 && all.len() == 10 * (days as usize - 30));
+    let spread: Vec<u32> = (0..50_000).map(|i| all[i * all.len() / 50_000]).collect();
+    assert_eq!(fit(&world.test), fit(&spread));
+    assert_ne!(fit(&world.test), fit(&all[..50_000]));
 }

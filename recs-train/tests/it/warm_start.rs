@@ -109,6 +109,14 @@ async fn biases_that_were_moved_to_a_trend_start_anew() {
         let near = fresh.iter().zip(&started).all(|(a, b)| (a - b).abs() < 1e-5);
         assert_eq!(near, is_fresh);
     }
+    // Of a random split the settings could ask for a trend, and no bias was moved.
+    let random = TrainConfig { split: SplitKind::Random, ..config() };
+    let mut old = fit(&earlier(&rows), random).await.into_artifact("v1").unwrap();
+    let started = biases(warm(&rows, standing_still(), &old).await);
+    old.metadata
+        .hyperparameters
+        .insert("trend".into(), serde_json::to_value(TrendConfig::default()).unwrap());
+    assert_eq!(biases(warm(&rows, standing_still(), &old).await), started);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use recs_core::model::ModelConfig;
 use recs_core::schema::{Encoding, Tower};
 
 /// Settings that do not go with each other, the data or the model.
-pub(super) fn check_settings(
+pub(crate) fn check_settings(
     config: &TrainConfig,
     model: &ModelConfig,
     data: &TrainData,

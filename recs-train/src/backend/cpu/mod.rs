@@ -38,4 +38,5 @@ mod tower_step;
 mod update;
 
 pub use backend::CpuBackend;
+pub(crate) use check::check_settings;
 pub use gradients::{Gradients, SparseGradient, TowerGradients};
