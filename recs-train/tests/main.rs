@@ -6,6 +6,7 @@
 mod it {
     mod cache;
     mod checkpoint;
+    mod equal_candidates;
     mod evaluation;
     mod finite_differences;
     mod losses;
@@ -14,6 +15,7 @@ mod it {
     mod model_choices;
     mod n_grams;
     mod reference;
+    mod refusals;
     mod search;
     mod shards;
     mod shared_tables;
