@@ -12,7 +12,7 @@ use recs_core::kernel::add;
 use recs_core::model::{Dense, TowerWeights};
 
 impl TowerStep {
-    /// Gradients of layers and tables, from [`Chunk::d`] of each chunk. `with_gram`: also the tables'
+    /// Gradients of layers and tables, from `d` of each chunk. `with_gram`: also the tables'
     /// [`TablePart::unsummed_squares`], each row being one member of the batch.
     pub(super) fn backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
         let numbers = self.numbers.at.len();
