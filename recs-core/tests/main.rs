@@ -12,4 +12,5 @@ mod it {
     mod tensorflow;
     mod tfrecord;
     mod vocabulary;
+    mod weights;
 }

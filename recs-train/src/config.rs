@@ -5,6 +5,7 @@ use crate::dropout::DropoutConfig;
 use crate::error::{Error, Result};
 use crate::loss::LossConfig;
 use crate::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
+use crate::range::{not_negative, positive, within};
 use crate::schedule::ScheduleConfig;
 use crate::trainer::{EvaluateOptions, RepeatConfig, TrendConfig};
 use recs_core::model::{Activation, ModelConfig, TowerConfig};
@@ -286,29 +287,23 @@ impl TrainConfig {
     /// [`Error::Config`].
     pub fn validate(&self) -> Result<()> {
         let refuse = |field: &str, reason: String| Err(Error::config(format!("train.{field}"), reason));
-        if !(1..=100_000).contains(&self.epochs) {
-            return refuse("epochs", format!("is {}, allowed are 1 to 100,000", self.epochs));
-        }
-        if !(2..=1 << 20).contains(&self.batch) {
-            return refuse("batch", format!("is {}, allowed are 2 to 1,048,576", self.batch));
-        }
-        if self.threads > 1024 {
-            return refuse("threads", format!("is {}, at most 1024", self.threads));
-        }
-        for (name, value) in [("learning_rate", self.learning_rate), ("embedding_init", self.embedding_init)]
-        {
-            if !(value.is_finite() && value > 0.0) {
-                return refuse(name, format!("is {value}, must be above 0"));
-            }
-        }
+        within("train.epochs", self.epochs, 1..=100_000)?;
+        within("train.batch", self.batch, 2..=1 << 20)?;
+        within("train.threads", self.threads, 0..=1024)?;
+        positive("train.learning_rate", self.learning_rate)?;
+        positive("train.embedding_init", self.embedding_init)?;
+        let has_layers = !(self.query.layers.is_empty() && self.candidate.layers.is_empty());
         for (name, penalty) in [("l1", self.l1), ("l2", self.l2)] {
-            if !(penalty.is_finite() && penalty >= 0.0) {
-                return refuse(name, format!("is {penalty}, must not be negative"));
+            not_negative(&format!("train.{name}"), penalty)?;
+            if penalty > 0.0 && !has_layers {
+                let reason =
+                    format!("is {penalty}, and neither tower has layers whose kernels it is for; take 0");
+                return refuse(name, reason);
             }
         }
         self.dropout.validate()?;
-        if self.max_loss_ratio.is_some_and(|ratio| !(ratio.is_finite() && ratio > 1.0)) {
-            return refuse("max_loss_ratio", "must be above 1".into());
+        if let Some(ratio) = self.max_loss_ratio.filter(|ratio| !(ratio.is_finite() && *ratio > 1.0)) {
+            return refuse("max_loss_ratio", format!("is {ratio}, must be above 1"));
         }
         if self.early_stopping.is_some_and(|stop| stop.patience == 0) {
             return refuse("early_stopping.patience", "is 0, must be at least 1".into());
@@ -325,8 +320,29 @@ impl TrainConfig {
         self.evaluation.validate()?;
         self.loss.validate()?;
         self.optimiser.validate()?;
+        self.optimiser.check_rate("train.learning_rate", self.learning_rate)?;
         self.clip.validate()?;
+        self.validate_clip()?;
         self.schedule.validate()
+    }
+
+    /// What clipping per variable goes with, as far as settings tell.
+    pub(crate) fn validate_clip(&self) -> Result<()> {
+        if !matches!(self.clip, Clip::PerVariable { .. }) {
+            return Ok(());
+        }
+        let refuse = |reason: &str| Err(Error::config("train.clip.kind", reason));
+        if !self.loss.is_plain_in_batch() {
+            return refuse(
+                "per_variable is for a softmax over in-batch negatives alone; use global_norm or none",
+            );
+        }
+        match self.examples {
+            Examples::Rows => Ok(()),
+            Examples::Customers(_) => refuse(
+                "per_variable cannot tell apart the targets of customers; use global_norm or none, or examples.kind = \"rows\"",
+            ),
+        }
     }
 }
 

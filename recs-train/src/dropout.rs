@@ -5,7 +5,8 @@
 //! What is dropped is a function of seed, step, tower, layer, row of the batch and place in the row: a run that goes on from a
 //! checkpoint, and one with another number of threads, drop the same.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::range::within;
 use serde::{Deserialize, Serialize};
 
 /// What is dropped of each tower.
@@ -40,10 +41,7 @@ impl DropoutConfig {
             [("query", self.query), ("candidate", self.candidate)]
         {
             for (name, rate) in [("hidden", hidden), ("input", input), ("history", history)] {
-                if !(0.0..=0.95).contains(&rate) {
-                    let reason = format!("is {rate}, allowed are 0 to 0.95");
-                    return Err(Error::config(format!("train.dropout.{tower}.{name}"), reason));
-                }
+                within(&format!("train.dropout.{tower}.{name}"), rate, 0.0..=0.95)?;
             }
         }
         Ok(())

@@ -47,6 +47,7 @@ pub mod dropout;
 pub mod error;
 pub mod loss;
 pub mod optim;
+mod range;
 pub mod schedule;
 pub mod search;
 pub mod tracking;

@@ -7,6 +7,7 @@ mod it {
     mod cache;
     mod checkpoint;
     mod checks;
+    mod equal_candidates;
     mod evaluation;
     mod finite_differences;
     mod losses;
@@ -15,6 +16,7 @@ mod it {
     mod model_choices;
     mod n_grams;
     mod reference;
+    mod refusals;
     mod search;
     mod search_results;
     mod shards;

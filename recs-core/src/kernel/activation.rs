@@ -12,7 +12,8 @@ const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
 /// f(x) and f'(x).
 #[inline(always)]
 fn relu(x: f32) -> (f32, f32) {
-    (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 })
+    // One operation, as `max`, which would make 0 of NaN: a model that is broken would look sound.
+    (if 0.0 > x { 0.0 } else { x }, if x > 0.0 { 1.0 } else { 0.0 })
 }
 
 #[inline(always)]
@@ -27,10 +28,22 @@ fn silu(x: f32) -> (f32, f32) {
     (y, sigmoid + y * (1.0 - sigmoid))
 }
 
+/// Up to here tanh is a polynomial: the difference of exponentials loses its digits near 0.
+const TANH_NEAR: f32 = 0.625;
+
 #[inline(always)]
 fn tanh(x: f32) -> (f32, f32) {
     let small = exp(-2.0 * x.abs());
-    let y = ((1.0 - small) / (1.0 + small)).copysign(x);
+    let far = ((1.0 - small) / (1.0 + small)).copysign(x);
+    // (tanh x / x - 1) / x^2 in x^2, from Cephes (`tanhf.c`, Moshier).
+    let square = x * x;
+    let mut p = -5.704_988_7e-3f32;
+    p = p.mul_add(square, 2.063_908_8e-2);
+    p = p.mul_add(square, -5.373_971_6e-2);
+    p = p.mul_add(square, 0.133_314_42);
+    p = p.mul_add(square, -0.333_332_8);
+    let near = (p * square).mul_add(x, x);
+    let y = if x.abs() < TANH_NEAR { near } else { far };
     (y, 1.0 - y * y)
 }
 
@@ -99,6 +112,7 @@ dispatch!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const ALL: [Activation; 6] = [
         Activation::Linear,
@@ -151,6 +165,27 @@ mod tests {
                     "{activation:?}'({x}) is {slope}, not {by_differences}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan() {
+        for activation in ALL {
+            // A whole vector, and what is left behind it.
+            let mut values = [f32::NAN; 37];
+            activate_in_place(activation, &mut values);
+            assert!(values.iter().all(|y| y.is_nan()), "{activation:?}");
+            assert!(both(activation, f32::NAN).0.is_nan(), "{activation:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tanh_is_exact_at_every_scale(mantissa in 1f32..2.0, power in -120i32..4, negative in any::<bool>()) {
+            let x = mantissa * 2f32.powi(power) * if negative { -1.0 } else { 1.0 };
+            let exact = f64::from(x).tanh();
+            let off = (f64::from(both(Activation::Tanh, x).0) - exact).abs() / exact.abs();
+            prop_assert!(off < 1e-6, "tanh({x}) is {off} off");
         }
     }
 

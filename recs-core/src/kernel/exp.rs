@@ -97,12 +97,14 @@ macro_rules! dispatch {
 pub(super) use dispatch;
 
 #[inline(always)]
-fn exp_body(values: &mut [f32], shift: f32) {
-    values.iter_mut().for_each(|v| *v = exp(*v - shift));
+fn exp_body(values: &mut [f32]) {
+    values.iter_mut().for_each(|v| *v = exp(*v));
 }
 
 #[inline(always)]
 fn exp_sum_biased_body(values: &mut [f32], bias: &[f32], shift: f32) -> f32 {
+    let n = values.len().min(bias.len());
+    let (values, bias) = (&mut values[..n], &bias[..n]);
     let mut sums = [0.0f32; 32];
     let mut chunks = values.chunks_exact_mut(32);
     let mut biases = bias.chunks_exact(32);
@@ -121,7 +123,7 @@ fn exp_sum_biased_body(values: &mut [f32], bias: &[f32], shift: f32) -> f32 {
 }
 
 dispatch!(exp_in_place, exp_avx512, exp_avx2, exp_body,
-    "Replaces each value v by e^(v - shift).", (values: &mut [f32], shift: f32) -> ());
+    "Replaces each value v by e^v.", (values: &mut [f32]) -> ());
 
 dispatch!(exp_sum_biased, exp_sum_biased_avx512, exp_sum_biased_avx2, exp_sum_biased_body,
     "Replaces each value v by e^(v + bias - shift), held within e^-87 and e^88.7, and gives their sum. The shorter length \
@@ -146,9 +148,22 @@ mod tests {
     fn vector_and_scalar_give_the_same_bits() {
         let values: Vec<f32> = (0..1003).map(|i| i as f32 * 0.173 - 90.0).collect();
         let (mut vector, mut scalar) = (values.clone(), values);
-        exp_in_place(&mut vector, 1.5);
-        exp_body(&mut scalar, 1.5);
+        exp_in_place(&mut vector);
+        exp_body(&mut scalar);
         assert!(vector.iter().zip(&scalar).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+
+    #[test]
+    fn the_shorter_length_counts() {
+        for (n, m) in [(70, 40), (40, 70), (33, 31), (64, 0), (5, 3)] {
+            let (mut values, bias) = (vec![1.0f32; n], vec![-1.0f32; m]);
+            let (sum, both) = (exp_sum_biased(&mut values, &bias, 0.0), n.min(m));
+            assert_eq!(sum, both as f32, "{n} values, {m} biases");
+            assert!(values.iter().enumerate().all(|(i, v)| *v == 1.0 && (i < both || n > m)));
+            let mut twos = vec![2.0f32; n];
+            exp_sum_biased(&mut twos, &bias, 0.0);
+            assert_eq!(twos.iter().filter(|v| **v != 2.0).count(), both, "{n} values, {m} biases");
+        }
     }
 
     #[test]

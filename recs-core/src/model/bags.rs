@@ -36,9 +36,12 @@ impl Bags {
     }
 
     /// Appends a list.
+    ///
+    /// # Panics
+    /// When there are 2^32 rows or more in all lists.
     pub fn push(&mut self, list: impl IntoIterator<Item = u32>) {
         self.ids.extend(list);
-        self.offsets.push(self.ids.len() as u32);
+        self.offsets.push(offset(self.ids.len()));
     }
 
     /// Shortens it to `len` lists.
@@ -51,6 +54,14 @@ impl Bags {
     pub fn highest(&self) -> Option<u32> {
         self.ids.iter().max().copied()
     }
+}
+
+/// A place in lists of up to 2^32 numbers, of which 16 GiB are full.
+///
+/// # Panics
+/// Beyond them.
+pub(super) fn offset(len: usize) -> u32 {
+    u32::try_from(len).expect("lists of rows hold fewer than 2^32")
 }
 
 /// The lists of one encoding: each row's id in `column` says which is its own.
@@ -70,8 +81,26 @@ impl BagColumn {
             return;
         }
         let bags = Arc::make_mut(&mut self.bags);
-        let from = bags.len() as u32;
+        let from = offset(bags.len());
         (0..other.bags.len()).for_each(|at| bags.push(other.bags.list(at).iter().copied()));
+        offset(bags.len());
         ids.iter_mut().skip(self.column).step_by(width.max(1)).for_each(|id| *id += from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_end_where_u32_does() {
+        assert_eq!(offset(u32::MAX as usize), u32::MAX);
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    #[should_panic(expected = "fewer than 2^32")]
+    fn a_place_beyond_is_no_other_one() {
+        offset(1 << 32);
     }
 }

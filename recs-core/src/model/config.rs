@@ -97,6 +97,12 @@ impl ModelConfig {
         self.schema.widths(Tower::Candidate).has_bias
     }
 
+    /// What the embeddings of a tower end with where those of the other one end with a bias: the temperature, so that the
+    /// bias is added to the score as it is.
+    pub fn counterpart(&self, tower: Tower) -> Option<f32> {
+        (tower == Tower::Query && self.has_bias()).then_some(self.temperature)
+    }
+
     /// Checks schema, layers and temperature.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Rows of values -> the integers and numbers that towers read.
 
+use super::bags::offset;
 use super::ngrams::NGramRule;
 use super::{BagColumn, Bags, Histories, cyclical};
 use crate::error::{Error, Result};
@@ -104,7 +105,7 @@ struct Step {
     encoding: Encoding,
     at: [usize; 2],
     mean: f32,
-    inverse_std: f32,
+    std: f32,
 }
 
 /// Keras: epsilon of the normalisation layer, the smallest standard deviation.
@@ -117,13 +118,13 @@ impl TowerEncoder {
             let fields = encoding.fields();
             let first = schema.position(fields[0])?;
             let second = fields.get(1).map_or(Ok(first), |f| schema.position(f))?;
-            let (mut mean, mut inverse_std) = (0.0, 1.0);
+            let (mut mean, mut std) = (0.0, 1.0);
             if let Encoding::Normalised { field, .. } = encoding {
                 let stats = vocabulary.stats(field)?;
                 let variance = (stats.std() * stats.std()) as f32;
-                (mean, inverse_std) = (stats.mean as f32, variance.sqrt().max(SMALLEST_STD));
+                (mean, std) = (stats.mean as f32, variance.sqrt().max(SMALLEST_STD));
             }
-            steps.push(Step { encoding: encoding.clone(), at: [first, second], mean, inverse_std });
+            steps.push(Step { encoding: encoding.clone(), at: [first, second], mean, std });
         }
         let widths = schema.widths(tower);
         Ok(Self { vocabulary, steps, tables: widths.ids, numbers: widths.numbers, bags_of_values: false })
@@ -213,7 +214,7 @@ impl TowerEncoder {
             }
             Encoding::Normalised { field, .. } => {
                 let x = number(value(row, step.at[0], field)?, field)?;
-                columns.numbers.push((x - step.mean) / step.inverse_std);
+                columns.numbers.push((x - step.mean) / step.std);
             }
             Encoding::Cyclical { field, .. } => {
                 let phases: [f32; CYCLICAL_WIDTH] = cyclical(seconds(value(row, step.at[0], field)?, field)?);
@@ -269,7 +270,7 @@ fn push_bag(columns: &mut TowerColumns, column: usize, rows: Vec<u32>) -> u32 {
     });
     let bags = Arc::make_mut(&mut columns.bags[at].bags);
     bags.push(rows);
-    bags.len() as u32 - 1
+    offset(bags.len() - 1)
 }
 
 /// Text of a cross: on the stack up to 128 bytes.

@@ -5,6 +5,8 @@
 //! a short one. The sum of rows as the model of a customer goes back to the shallow autoencoders of collaborative filtering
 //! (Steck 2019, <https://arxiv.org/abs/1905.03375>; Liang et al. 2018, <https://arxiv.org/abs/1802.05814>).
 
+use super::bags::offset;
+
 /// Products of rows, end to end: those of row r are `offsets[r]..offsets[r + 1]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histories {
@@ -25,7 +27,7 @@ impl Default for Histories {
 impl Histories {
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.offsets.len() - 1
+        self.offsets.len().saturating_sub(1)
     }
 
     /// Empties it, keeping its memory.
@@ -36,6 +38,9 @@ impl Histories {
     }
 
     /// Appends a row: products (each once) with their numbers of purchases. Id 0, which is no product, is left out.
+    ///
+    /// # Panics
+    /// When there are 2^32 products or more in all rows.
     pub fn push(&mut self, purchases: impl IntoIterator<Item = (u32, f32)>) {
         let from = self.ids.len();
         for (id, count) in purchases {
@@ -49,7 +54,7 @@ impl Histories {
             let scale = 1.0 / squares.sqrt();
             self.weights[from..].iter_mut().for_each(|w| *w *= scale);
         }
-        self.offsets.push(self.ids.len() as u32);
+        self.offsets.push(offset(self.ids.len()));
     }
 
     /// Products and weights of a row.
@@ -59,8 +64,12 @@ impl Histories {
     }
 
     /// Appends the rows of another.
+    ///
+    /// # Panics
+    /// As [`Histories::push`].
     pub fn append(&mut self, other: &Self) {
-        let from = self.ids.len() as u32;
+        let from = offset(self.ids.len());
+        offset(self.ids.len() + other.ids.len());
         self.ids.extend_from_slice(&other.ids);
         self.weights.extend_from_slice(&other.weights);
         self.offsets.extend(other.offsets[1..].iter().map(|o| o + from));
@@ -68,7 +77,7 @@ impl Histories {
 
     /// Makes it `rows` rows long by appending empty ones.
     pub fn pad(&mut self, rows: usize) {
-        let end = self.ids.len() as u32;
+        let end = offset(self.ids.len());
         self.offsets.resize(self.offsets.len().max(rows + 1), end);
     }
 }

@@ -9,6 +9,7 @@
 //! | `history.rs` | [`Histories`]: what customers bought before, as a feature |
 //! | `cyclical.rs` | phases of time, in float32 as TensorFlow computes them |
 //! | `tower.rs` | [`TowerModel`]: columns -> embeddings |
+//! | `normalise.rs` | rows of length 1 |
 //!
 //! ```text
 //! row of values -> FeatureEncoder -> ids [tables] + numbers -> gather, concat -> Dense ... Dense -> (L2) -> embedding
@@ -20,6 +21,7 @@ mod cyclical;
 mod features;
 mod history;
 mod ngrams;
+mod normalise;
 mod tower;
 mod weights;
 
@@ -28,5 +30,6 @@ pub use config::{Activation, ModelConfig, TowerConfig};
 pub use cyclical::cyclical;
 pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
 pub use history::Histories;
-pub use tower::{TowerModel, activate, l2_normalise};
+pub use normalise::{l2_normalise, l2_normalise_gradient};
+pub use tower::{TowerModel, activate};
 pub use weights::{Dense, NamedTensor, Table, TowerWeights, WEIGHTS_FILE, Weights, table_name};

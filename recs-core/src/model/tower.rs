@@ -1,6 +1,6 @@
 //! Encoded rows -> embeddings.
 
-use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, TowerWeights};
+use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, TowerWeights, l2_normalise};
 use crate::error::{Error, Result};
 use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
@@ -20,6 +20,7 @@ pub struct TowerModel {
     l2_normalise: bool,
     input_width: usize,
     widths: Widths,
+    bias_table: Option<usize>,
     /// What embeddings of queries end with, where those of candidates end with a bias.
     counterpart: Option<f32>,
     dim: usize,
@@ -50,7 +51,8 @@ impl TowerModel {
             l2_normalise: config.tower(tower).l2_normalise,
             input_width: config.input_width(tower),
             widths: config.schema.widths(tower),
-            counterpart: (tower == Tower::Query && config.has_bias()).then_some(config.temperature),
+            bias_table: config.schema.bias_table(tower),
+            counterpart: config.counterpart(tower),
             dim: config.embedding_dim(),
         })
     }
@@ -132,12 +134,12 @@ impl TowerModel {
         out.slice_mut(s![.., ..width]).assign(&x);
         if let Some(counterpart) = self.counterpart {
             out.column_mut(width).fill(counterpart);
-        } else if self.widths.has_bias {
-            // The bias is the last encoding: its id is a row's last, its table the tower's.
-            let biases = self.weights.embeddings.last();
+        } else if let Some(bias_table) = self.bias_table {
+            // The bias is the last encoding: its id is a row's last.
+            let biases = &self.weights.embeddings[bias_table];
             let ids = columns.ids.chunks_exact(self.widths.ids).skip(first);
             for (to, ids) in out.column_mut(width).iter_mut().zip(ids) {
-                *to = biases.zip(ids.last()).map_or(0.0, |(table, id)| table[[*id as usize, 0]]);
+                *to = ids.last().map_or(0.0, |&id| biases[[id as usize, 0]]);
             }
         }
         Ok(())
@@ -154,8 +156,12 @@ impl TowerModel {
             let (expected, got) = (vec![rows, expected], vec![columns.rows, got]);
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };
-        if columns.ids.len() < rows * tables || columns.numbers.len() < rows * numbers {
-            return shape("ids", tables, columns.ids.len() / columns.rows.max(1));
+        for (tensor, width, len) in
+            [("ids", tables, columns.ids.len()), ("numbers", numbers, columns.numbers.len())]
+        {
+            if len < rows * width {
+                return shape(tensor, width, len / columns.rows.max(1));
+            }
         }
         for (i, mut target) in x.rows_mut().into_iter().enumerate() {
             let row = first + i;
@@ -235,19 +241,4 @@ pub fn activate(activation: Activation, mut x: ArrayViewMut2<'_, f32>) {
         Some(x) => activate_in_place(activation, x),
         None => x.iter_mut().for_each(|x| activate_in_place(activation, std::slice::from_mut(x))),
     }
-}
-
-/// Smallest squared length that is divided by, as in `tf.math.l2_normalize`.
-const SMALLEST_SQUARE: f32 = 1e-12;
-
-/// Scales every row to length 1 and gives each row's inverse length before.
-pub fn l2_normalise(mut x: ArrayViewMut2<'_, f32>) -> Vec<f32> {
-    let mut inverse = Vec::with_capacity(x.nrows());
-    for mut row in x.rows_mut() {
-        let square: f32 = row.iter().map(|v| v * v).sum();
-        let scale = 1.0 / square.max(SMALLEST_SQUARE).sqrt();
-        row.mapv_inplace(|v| v * scale);
-        inverse.push(scale);
-    }
-    inverse
 }

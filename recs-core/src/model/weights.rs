@@ -93,12 +93,16 @@ impl TowerWeights {
         let (mut embeddings, mut dense, mut kernel) = (Vec::new(), Vec::new(), None);
         for (name, shape) in layout(config, tower, vocabulary)? {
             let data = fill(&name, &shape)?;
-            let wrong = |_| Error::Shape {
-                file: WEIGHTS_FILE.into(),
-                tensor: name.clone(),
-                expected: shape.clone(),
-                got: vec![],
-            };
+            if data.len() != shape.iter().product::<usize>() {
+                return Err(Error::Shape {
+                    file: WEIGHTS_FILE.into(),
+                    tensor: name,
+                    expected: shape,
+                    got: vec![data.len()],
+                });
+            }
+            let wrong =
+                |e: ndarray::ShapeError| Error::document(WEIGHTS_FILE, format!("tensor `{name}`: {e}"));
             match (&shape[..], kernel.take()) {
                 ([_], Some(kernel)) => dense.push(Dense { kernel, bias: Array1::from_vec(data) }),
                 (&[rows, columns], _) => {
@@ -120,7 +124,7 @@ impl TowerWeights {
         })
     }
 
-    /// Refuses tables and layers of other widths than the configuration's.
+    /// Refuses tables and layers of other widths than the configuration's, and those whose numbers do not stand row after row.
     pub(super) fn check_widths(
         &self,
         encodings: &[Encoding],
@@ -132,17 +136,30 @@ impl TowerWeights {
             let tensor = format!("{}.{tensor}", tower.name());
             Err(Error::Shape { file: WEIGHTS_FILE.into(), tensor, expected, got: got.to_vec() })
         };
+        let layout = |tensor: String, is_standard: bool| match is_standard {
+            true => Ok(()),
+            false => Err(Error::config(
+                format!("{}.{tensor}", tower.name()),
+                "does not stand in memory row after row; take its `as_standard_layout`",
+            )),
+        };
         for (encoding, table) in encodings.iter().filter(|e| e.has_table()).zip(&self.embeddings) {
-            if table.ncols() != encoding.width() || !table.is_standard_layout() {
-                let expected = vec![table.nrows(), encoding.width()];
-                return shape(format!("{}.embedding", encoding.name()), expected, table.shape());
+            let name = format!("{}.embedding", encoding.name());
+            if table.ncols() != encoding.width() {
+                return shape(name, vec![table.nrows(), encoding.width()], table.shape());
             }
+            layout(name, table.is_standard_layout())?;
         }
         let mut width = input_width;
         for (i, (layer, &units)) in self.dense.iter().zip(&config.layers).enumerate() {
-            if layer.kernel.dim() != (width, units) || layer.bias.len() != units {
+            if layer.kernel.dim() != (width, units) {
                 return shape(format!("dense_{i}.kernel"), vec![width, units], layer.kernel.shape());
             }
+            if layer.bias.len() != units {
+                return shape(format!("dense_{i}.bias"), vec![units], layer.bias.shape());
+            }
+            layout(format!("dense_{i}.kernel"), layer.kernel.is_standard_layout())?;
+            layout(format!("dense_{i}.bias"), layer.bias.is_standard_layout())?;
             width = units;
         }
         Ok(())

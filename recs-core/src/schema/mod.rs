@@ -135,6 +135,11 @@ impl Schema {
         widths
     }
 
+    /// Position of a tower's bias among its tables.
+    pub fn bias_table(&self, tower: Tower) -> Option<usize> {
+        self.encodings(tower).iter().filter(|e| e.has_table()).position(Encoding::is_bias)
+    }
+
     /// The encodings of one tower, in the order in which they are concatenated.
     pub fn encodings(&self, tower: Tower) -> &[Encoding] {
         match tower {

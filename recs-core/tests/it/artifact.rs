@@ -9,7 +9,7 @@ use recs_core::tenant::TenantId;
 use recs_core::vocab::{VocabularyBuilder, VocabularyConfig};
 use std::sync::Arc;
 
-fn model(version: &str) -> ModelArtifact {
+pub(super) fn model(version: &str) -> ModelArtifact {
     use Value::{Float, Int64, Text};
     let schema = Schema::retail();
     let mut builder = VocabularyBuilder::new(&schema, &VocabularyConfig::default()).unwrap();

@@ -42,14 +42,16 @@ impl<'a> Batch<'a> {
 
 /// Executes training steps on one device. Sealed: backends live in this crate.
 ///
-/// A backend owns weights and optimiser state from its making to its end. [`Backend::step`] is the only thing that
-/// changes them; a step either happens as a whole or, when it fails, leaves the backend unusable. Steps of equal
-/// backends on equal batches give equal bits.
+/// A backend owns weights and optimiser state from its making to its end. What [`Backend::step`] refuses, it refuses before
+/// it changes anything: the next step goes on as if there had been none. Rows of tables may wait for the decay of steps that
+/// did not read them, and are brought up to date by whoever reads them. Steps of equal backends on equal batches give equal
+/// bits.
 pub trait Backend: sealed::Sealed + Send {
     /// One optimiser step.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the batch does not belong to the data or the model.
+    /// [`Error::Config`](crate::Error::Config) when the batch has no rows or does not belong to the data or the model, or the
+    /// learning rate is not finite, below 0, or 1 / weight decay or more.
     fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<StepLoss>;
 
     /// A copy of the weights as they are now.

@@ -11,7 +11,8 @@ use super::accidental_hits::others;
 use super::columns::{panel_rows, panel_width};
 use super::mixed::{below, of_step};
 use super::{Columns, Gemm, LossGradients, LossInput, NO_COLUMN, Targets};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::range::within;
 use ndarray::{Array2, ArrayView1, s};
 use pulp::Arch;
 use recs_core::kernel::exp_in_place;
@@ -31,11 +32,7 @@ pub struct BprConfig {
 
 impl BprConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        if self.negatives_per_row <= 4096 {
-            return Ok(());
-        }
-        let reason = format!("is {}, at most 4096; 0 takes all columns", self.negatives_per_row);
-        Err(Error::config("train.loss.objective.negatives_per_row", reason))
+        within("train.loss.objective.negatives_per_row", self.negatives_per_row, 0..=4096)
     }
 
     /// Draws the negatives of all rows of a step, by e^bias; the same seed and step give the same. O(draws x log columns).
@@ -186,7 +183,7 @@ impl Bpr {
                 let (target, factor) = (logits[own as usize], (f64::from(weight) / total) as f32);
                 self.small.clear();
                 self.small.extend(logits.iter().map(|logit| -(logit - target).abs()));
-                exp_in_place(&mut self.small, 0.0);
+                exp_in_place(&mut self.small);
                 let Self { weights, slopes, small, .. } = self;
                 let [sum, slope] =
                     Arch::new().dispatch(|| sum_above(logits, target, weights, small, factor, slopes));

@@ -4,7 +4,8 @@
 //! forward and no backward pass: Wang et al., *Cross-Batch Negative Sampling for Training Two-Tower Recommenders* (SIGIR
 //! 2021, <https://arxiv.org/abs/2110.15154>). They are constants: queries get a gradient from them, products do not.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::range::within;
 use serde::{Deserialize, Serialize};
 
 /// How many, and from when on.
@@ -26,11 +27,7 @@ impl Default for CrossBatchConfig {
 
 impl CrossBatchConfig {
     pub(super) fn validate(&self) -> Result<()> {
-        if (1..=1 << 22).contains(&self.columns) {
-            return Ok(());
-        }
-        let reason = format!("is {}, allowed are 1 to 4,194,304", self.columns);
-        Err(Error::config("train.loss.cross_batch.columns", reason))
+        within("train.loss.cross_batch.columns", self.columns, 1..=1 << 22)
     }
 }
 

@@ -9,6 +9,7 @@
 use super::accidental_hits::others;
 use super::{Columns, Targets};
 use crate::error::{Error, Result};
+use crate::range::within;
 use serde::{Deserialize, Serialize};
 
 /// How many, and how much more.
@@ -30,15 +31,12 @@ impl Default for HardNegatives {
 
 impl HardNegatives {
     pub(super) fn validate(&self) -> Result<()> {
-        let refuse =
-            |field: &str, reason| Err(Error::config(format!("train.loss.hard_negatives.{field}"), reason));
-        if !(1..=1024).contains(&self.count) {
-            return refuse("count", format!("is {}, allowed are 1 to 1024", self.count));
+        within("train.loss.hard_negatives.count", self.count, 1..=1024)?;
+        if self.weight > 1.0 && self.weight <= 1e6 {
+            return Ok(());
         }
-        if !(self.weight > 1.0 && self.weight <= 1e6) {
-            return refuse("weight", format!("is {}, must be above 1 and at most 1,000,000", self.weight));
-        }
-        Ok(())
+        let reason = format!("is {}, must be above 1 and at most 1,000,000", self.weight);
+        Err(Error::config("train.loss.hard_negatives.weight", reason))
     }
 }
 

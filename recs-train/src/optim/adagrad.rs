@@ -5,6 +5,7 @@
 
 use super::{Optimiser, Step};
 use crate::error::{Error, Result};
+use crate::range::not_negative;
 use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +30,12 @@ impl Default for AdagradConfig {
 
 impl AdagradConfig {
     pub(super) fn validate(&self, at: &str) -> Result<()> {
-        let fits = |x: f32| x.is_finite() && x >= 0.0;
-        if fits(self.initial) && fits(self.epsilon) && self.initial + self.epsilon > 0.0 {
-            return Ok(());
+        not_negative(&format!("{at}.initial"), self.initial)?;
+        not_negative(&format!("{at}.epsilon"), self.epsilon)?;
+        match self.initial + self.epsilon {
+            0.0 => Err(Error::config(format!("{at}.epsilon"), "is 0, must be above 0 with an initial of 0")),
+            _ => Ok(()),
         }
-        Err(Error::config(at, "initial and epsilon must not be negative, nor both 0"))
     }
 }
 

@@ -7,6 +7,7 @@
 use super::decay::Missed;
 use super::{Optimiser, Step};
 use crate::error::{Error, Result};
+use crate::range::{not_negative, positive};
 use pulp::Arch;
 use recs_core::kernel::prefetch;
 use serde::{Deserialize, Serialize};
@@ -54,12 +55,14 @@ impl Default for AdamConfig {
 
 impl AdamConfig {
     pub(super) fn validate(&self, at: &str) -> Result<()> {
-        let unit = |b: f32| (0.0..1.0).contains(&b);
-        let decay = self.weight_decay.is_finite() && self.weight_decay >= 0.0;
-        if unit(self.beta_1) && unit(self.beta_2) && self.epsilon.is_finite() && self.epsilon > 0.0 && decay {
-            return Ok(());
+        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            if !(0.0..1.0).contains(&beta) {
+                let reason = format!("is {beta}, must be 0 or more and below 1");
+                return Err(Error::config(format!("{at}.{name}"), reason));
+            }
         }
-        Err(Error::config(at, "betas lie in 0 to below 1, epsilon above 0, weight_decay is not negative"))
+        positive(&format!("{at}.epsilon"), self.epsilon)?;
+        not_negative(&format!("{at}.weight_decay"), self.weight_decay)
     }
 }
 

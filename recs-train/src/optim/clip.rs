@@ -1,6 +1,7 @@
 //! Clipping of gradients by norm.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::range::positive;
 use serde::{Deserialize, Serialize};
 
 /// What is scaled down when a gradient is long.
@@ -27,12 +28,7 @@ impl Clip {
     pub(crate) fn validate(&self) -> Result<()> {
         match *self {
             Self::None => Ok(()),
-            Self::PerVariable { norm } | Self::GlobalNorm { norm } if norm.is_finite() && norm > 0.0 => {
-                Ok(())
-            }
-            Self::PerVariable { norm } | Self::GlobalNorm { norm } => {
-                Err(Error::config("train.clip.norm", format!("is {norm}, must be above 0")))
-            }
+            Self::PerVariable { norm } | Self::GlobalNorm { norm } => positive("train.clip.norm", norm),
         }
     }
 

@@ -22,7 +22,7 @@ pub(crate) use clip::squares;
 pub use sgd::Sgd;
 pub use step::Step;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use decay::Decay;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,29 @@ impl OptimiserConfig {
 
     pub(crate) fn validate(&self) -> Result<()> {
         self.embeddings.validate("train.optimiser.embeddings")?;
-        self.dense.validate("train.optimiser.dense")
+        self.dense.validate("train.optimiser.dense")?;
+        match self.dense {
+            Algorithm::Adagrad(AdagradConfig { row_wise: true, .. }) => Err(Error::config(
+                "train.optimiser.dense.row_wise",
+                "is for tables, whose rows are many: a kernel would have one sum; leave it out",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a learning rate, called `name`, that is none, or with which weight decay leaves nothing of a weight.
+    pub(crate) fn check_rate(&self, name: &str, rate: f32) -> Result<()> {
+        if !(rate.is_finite() && rate >= 0.0) {
+            return Err(Error::config(name, format!("is {rate}, must be 0 or more")));
+        }
+        for (at, algorithm) in [("embeddings", self.embeddings), ("dense", self.dense)] {
+            let Algorithm::Adam(AdamConfig { weight_decay, .. }) = algorithm else { continue };
+            if rate * weight_decay >= 1.0 {
+                let field = format!("train.optimiser.{at}.weight_decay");
+                let reason = format!("is {weight_decay}: times {name}, which is {rate}, it must be below 1");
+                return Err(Error::config(field, reason));
+            }
+        }
+        Ok(())
     }
 }

@@ -70,7 +70,7 @@ impl Bench {
     }
 }
 
-fn relative(ours: &[f32], theirs: &[f32]) -> f64 {
+pub(super) fn relative(ours: &[f32], theirs: &[f32]) -> f64 {
     let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     norm(&mut ours.iter().zip(theirs).map(|(a, b)| a - b)) / norm(&mut theirs.iter().copied())
 }

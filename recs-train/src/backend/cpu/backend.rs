@@ -15,7 +15,7 @@ use crate::checkpoint::{Tensor, Values};
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::Result;
-use crate::loss::LossState;
+use crate::loss::{LossState, Targets};
 use ndarray::Zip;
 use rayon::ThreadPool;
 use recs_core::model::{ModelConfig, TowerModel, Weights};
@@ -26,8 +26,8 @@ use std::time::Duration;
 /// Trains on CPU threads of a pool of its own making.
 ///
 /// A step embeds each distinct table row and each distinct candidate of a batch once: its cost falls with their number, its
-/// result is that of the batch as it stands. After the first steps nothing is allocated but some small matrices of the
-/// layers' gradients.
+/// result is that of the batch as it stands. Large rooms are kept from step to step; what a step allocates has the size of
+/// the layers, or of the rows of a batch.
 #[derive(Debug)]
 pub struct CpuBackend {
     pub(super) data: Arc<TrainData>,
@@ -83,7 +83,7 @@ impl CpuBackend {
         let shared = SharedTables::new(&model, Towers { query: &mut query, candidate: &mut candidate });
         weights.untie(&model);
         Ok(Self {
-            update: Update::new(&config, &weights, model.has_bias()),
+            update: Update::new(&config, &weights, &model),
             shared,
             query,
             candidate,
@@ -102,7 +102,8 @@ impl CpuBackend {
         })
     }
 
-    /// Loss and gradients of a batch, before clipping; nothing is changed.
+    /// Loss and gradients of a batch, before clipping. Weights are what they would be without, but for rows of tables that
+    /// are brought up to date, as every step does for those that it reads.
     ///
     /// # Errors
     /// As [`Backend::step`].
@@ -145,6 +146,10 @@ impl CpuBackend {
     }
 
     fn forward_backward(&mut self, batch: Batch<'_>) -> StepLoss {
+        let rescaled = self.rescaled(batch);
+        let with_weights = |weights| batch.targets.map(|targets| Targets { weights, ..targets });
+        let targets = rescaled.as_deref().map_or(batch.targets, with_weights);
+        let batch = Batch { targets, ..batch };
         self.forward(batch);
         let weight = self.weight(batch);
         let retrieval = self.loss(batch, weight);
@@ -183,6 +188,7 @@ impl CpuBackend {
 impl Backend for CpuBackend {
     fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<StepLoss> {
         self.check(batch)?;
+        self.config.optimiser.check_rate("learning_rate", learning_rate)?;
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.update.open(learning_rate);

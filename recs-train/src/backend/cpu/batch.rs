@@ -10,6 +10,7 @@ use crate::loss::{Columns, NO_COLUMN, Negatives};
 use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::kernel::{add_scaled, dot};
+use std::collections::HashMap;
 
 /// Embeddings that a thread copies at a time.
 const EMBED_RUN: usize = 256;
@@ -17,9 +18,12 @@ const EMBED_RUN: usize = 256;
 const TRANSPOSED_BAND: usize = 16;
 
 /// Distinct candidates of a batch, then those of earlier ones. Rooms are kept from step to step.
+///
+/// Products with equal features are one candidate. Where a loss looks at products, to correct or to mask, each of them has a
+/// column of its own, as in a softmax over the whole catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    /// Rows of [`TrainData::candidates`]; the slots are those of the targets, then of uniform draws.
+    /// Rows of [`TrainData::candidates`], one for each column; the slots are those of the targets, then of uniform draws.
     pub(super) distinct: Distinct,
     products: Distinct,
     /// Targets of the batch.
@@ -66,10 +70,33 @@ impl Candidates {
         let draws = sampling.draw_uniform();
         self.products.extend(draws.iter().copied());
         self.distinct.extend(draws.iter().map(|&product| of(product)));
+        if sampling.wants_products() {
+            self.split();
+        }
         self.count(sampling);
         self.add_cached(sampling);
         if sampling.wants_links() {
             self.link();
+        }
+    }
+
+    /// Gives each product of a column with several one of its own, behind the others.
+    fn split(&mut self) {
+        let Distinct { ids, slots, .. } = &mut self.distinct;
+        self.product.clear();
+        self.product.resize(ids.len(), NO_COLUMN);
+        let mut further = HashMap::new();
+        for (slot, &product) in slots.iter_mut().zip(&self.products.slots) {
+            let first = &mut self.product[*slot as usize];
+            if *first == NO_COLUMN {
+                *first = product;
+            } else if *first != product {
+                let id = ids[*slot as usize];
+                *slot = *further.entry((*slot, product)).or_insert_with(|| {
+                    ids.push(id);
+                    ids.len() as u32 - 1
+                });
+            }
         }
     }
 
@@ -112,6 +139,7 @@ impl Candidates {
     /// Links the columns of each product of the batch to a ring.
     fn link(&mut self) {
         self.same_product.clear();
+        // A column has one product here, and each product has a column.
         if self.products.ids.len() == self.copies.len() {
             return;
         }

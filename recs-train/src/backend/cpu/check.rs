@@ -1,16 +1,18 @@
 //! What a backend refuses.
 
 use super::backend::CpuBackend;
+use super::part::TablePart;
 use crate::backend::Batch;
 use crate::config::TrainConfig;
 use crate::data::TrainData;
 use crate::error::{Error, Result};
 use crate::loss::{LogQ, Targets};
 use crate::optim::Clip;
-use recs_core::model::ModelConfig;
+use recs_core::model::{Histories, ModelConfig};
 use recs_core::schema::{Encoding, Tower};
 
-/// Settings that do not go with each other, the data or the model.
+/// Settings that do not go with each other, the data or the model. [`TrainConfig::validate`] knows those that do not go with
+/// each other.
 pub(crate) fn check_settings(
     config: &TrainConfig,
     model: &ModelConfig,
@@ -18,6 +20,8 @@ pub(crate) fn check_settings(
     log_q: &[f32],
 ) -> Result<()> {
     config.loss.validate()?;
+    config.optimiser.validate()?;
+    config.validate_clip()?;
     let products = data.catalogue.len();
     if config.loss.log_q == LogQ::Exact && log_q.len() != products {
         let reason = format!("has {} numbers, the catalogue {products} products", log_q.len());
@@ -37,11 +41,6 @@ pub(crate) fn check_settings(
     if has_n_grams(Tower::Query) || has_n_grams(Tower::Candidate) {
         return refuse("per_variable is for models without n-grams; use global_norm or none");
     }
-    if !config.loss.is_plain_in_batch() {
-        return refuse(
-            "per_variable is for a softmax over in-batch negatives alone; use global_norm or none",
-        );
-    }
     Ok(())
 }
 
@@ -58,6 +57,9 @@ impl CpuBackend {
             return refuse(format!("row {row} does not exist or has no known product"));
         }
         let n = batch.rows.len();
+        if n == 0 {
+            return refuse("has no rows".into());
+        }
         if let Some(targets) = batch.targets {
             let Targets { offsets, columns, weights } = targets;
             let end = offsets.last().map_or(0, |&end| end as usize);
@@ -68,17 +70,39 @@ impl CpuBackend {
             if let Some(product) = columns.iter().find(|&&p| p as usize >= products) {
                 return refuse(format!("product {product} is beyond the catalogue of {products}"));
             }
+            if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+                return refuse(format!("a target has the weight {weight}, which must be 0 or more"));
+            }
         }
         let wants = self.model.schema.widths(Tower::Query).has_history;
         match batch.histories {
             None if wants => refuse("has no histories, which the model looks at".into()),
-            Some(histories) if wants && histories.rows() != n => {
-                refuse(format!("has {} histories for {n} rows", histories.rows()))
-            }
+            Some(histories) if wants => self.check_histories(histories, n),
             _ if batch.targets.is_some() && matches!(self.config.clip, Clip::PerVariable { .. }) => refuse(
                 "has targets, which clipping per variable cannot tell apart; use global_norm or none".into(),
             ),
             _ => Ok(()),
+        }
+    }
+
+    fn check_histories(&self, histories: &Histories, n: usize) -> Result<()> {
+        let refuse = |reason: String| Err(Error::config("batch.histories", reason));
+        let Histories { offsets, ids, weights } = histories;
+        if offsets.len() != n + 1 {
+            return refuse(format!("are {} for {n} rows", offsets.len().saturating_sub(1)));
+        }
+        let ascend = offsets.windows(2).all(|w| w[0] <= w[1]) && offsets[0] == 0;
+        if !ascend || [ids.len(), weights.len()] != [offsets[n] as usize; 2] {
+            let (ids, weights) = (ids.len(), weights.len());
+            return refuse(format!(
+                "have {ids} products and {weights} weights, which are not those of their offsets"
+            ));
+        }
+        let tables = self.query.parts.iter().filter(|part| part.column.is_none());
+        let rows = tables.map(TablePart::table_rows).min().unwrap_or(0);
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            Some(id) => refuse(format!("have the product {id}, the table {rows} rows")),
+            None => Ok(()),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::matrix::{self, Matrix};
 use super::part::TablePart;
 use super::pass::{Pass, Through};
+use super::walk::{Trace, walk_back};
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use recs_core::kernel::add;
@@ -201,9 +202,6 @@ impl Chunk {
         self.cut_tail();
         let Self { numbers, outputs, slopes, inverse_norms, d, below, d_dense, gram, .. } = self;
         let layers = &pass.folded.layers;
-        if pass.config.l2_normalise {
-            through_normalisation(d, |i| (outputs[outputs.len() - 1].row(i), inverse_norms[i]));
-        }
         let fits = d_dense.len() == layers.len();
         if !fits {
             d_dense.clear();
@@ -213,23 +211,21 @@ impl Chunk {
                 d_dense.push(Dense { kernel, bias: Array1::zeros(layer.bias.len()) });
             }
         }
-        for (i, layer) in layers.iter().enumerate().rev() {
+        let at_layer = |i: usize, d: &Matrix| {
             let input = pass.below(i).map_or(&*numbers, |level| &outputs[level]);
-            if !d_dense[i].kernel.is_empty() {
-                clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, d_dense[i].kernel.view_mut());
+            let Dense { kernel, bias } = &mut d_dense[i];
+            if !kernel.is_empty() {
+                clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, kernel.view_mut());
             }
-            sum_rows(d, d_dense[i].bias.as_slice_mut().unwrap_or_default());
-            if let Some(level) = pass.below(i) {
-                carry(layer, d, below, clock);
-                std::mem::swap(d, below);
-                let through = pass.through(level);
-                let of = if through == Through::Slopes { &slopes[level] } else { &outputs[level] };
-                back(through, d, |row| of.row(row));
-            }
-        }
-        if layers.is_empty() && pass.through(0) == Through::Slopes {
-            back(Through::Slopes, d, |row| slopes[0].row(row));
-        }
+            sum_rows(d, bias.as_slice_mut().unwrap_or_default());
+        };
+        let trace = Trace {
+            normalised: |i: usize| (outputs[outputs.len() - 1].row(i), inverse_norms[i]),
+            of_level: |through: Through, level: usize, i: usize| {
+                if through == Through::Slopes { slopes[level].row(i) } else { outputs[level].row(i) }
+            },
+        };
+        walk_back(pass, [&mut *d, below], trace, at_layer, clock);
         if with_gram {
             matrix::gram(d, gram, clock);
         }
@@ -251,7 +247,7 @@ impl Chunk {
         std::mem::swap(&mut self.d, &mut self.below);
     }
 
-    /// What [`back`] asks of a row of a level.
+    /// What the way back asks of a row of a level.
     pub(super) fn level_row(&self, through: Through, level: usize, row: usize) -> &[f32] {
         if through == Through::Slopes { self.slopes[level].row(row) } else { self.outputs[level].row(row) }
     }
@@ -268,45 +264,4 @@ fn sum_rows(x: &Matrix, into: &mut [f32]) {
         #[inline(always)]
         || (0..x.rows()).for_each(|i| add(into, x.row(i))),
     );
-}
-
-/// y = x / |x|: dx = (dy - y (y . dy)) / |x|. `of` gives y and 1 / |x|.
-pub(super) fn through_normalisation<'a>(d: &mut Matrix, of: impl Fn(usize) -> (&'a [f32], f32)) {
-    for i in 0..d.rows() {
-        let (y, inverse) = of(i);
-        let d = d.row_mut(i);
-        let along = recs_core::kernel::dot(d, y);
-        d.iter_mut().zip(y).for_each(|(d, y)| *d = (*d - y * along) * inverse);
-    }
-}
-
-/// Gradient of a layer's input from that of its output.
-pub(super) fn carry(layer: &Dense, d: &Matrix, below: &mut Matrix, clock: &Clock) {
-    below.reshape(d.rows(), layer.kernel.nrows());
-    clock.gemm(1.0, d.view(), layer.kernel.t(), 0.0, below.view_mut());
-}
-
-/// Gradient of what a level was made of from that of the level; `of` gives each row of the level, or its slopes.
-pub(super) fn back<'a>(through: Through, d: &mut Matrix, of: impl Fn(usize) -> &'a [f32]) {
-    let arch = Arch::new();
-    match through {
-        Through::Nothing => {}
-        Through::Sign => arch.dispatch(
-            #[inline(always)]
-            || {
-                for i in 0..d.rows() {
-                    let pairs = d.row_mut(i).iter_mut().zip(of(i));
-                    pairs.for_each(|(d, &x)| *d = if x > 0.0 { *d } else { 0.0 });
-                }
-            },
-        ),
-        Through::Slopes => arch.dispatch(
-            #[inline(always)]
-            || {
-                for i in 0..d.rows() {
-                    d.row_mut(i).iter_mut().zip(of(i)).for_each(|(d, slope)| *d *= slope);
-                }
-            },
-        ),
-    }
 }

@@ -8,12 +8,13 @@
 //! | `objective.rs` | forward pass, loss and backward pass of a batch |
 //! | `batch.rs` | the candidates of a batch, each once |
 //! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
-//! | `tower_step.rs` | one tower through one step |
+//! | `tower_step.rs`, `tower_tables.rs`, `tower_backward.rs` | one tower through one step: forward, its tables, back |
+//! | `members.rs` | the way back for single members of a batch |
 //! | `part.rs` | one table in a step: its distinct rows, their products and gradients |
 //! | `grams.rs` | n-grams of texts in a step |
 //! | `shared.rs` | tables that several encodings read |
 //! | `chunk.rs` | one run of rows behind the tables: activations and gradients |
-//! | `pass.rs` | how a step goes through the layers: folding, dropout |
+//! | `pass.rs`, `walk.rs` | how a step goes through the layers: folding, dropout; the way back |
 //! | `folded.rs` | layers without an activation between them as one |
 //! | `gradients.rs` | [`Gradients`]: copies for those who look at them |
 //! | `update.rs` | clipping, and the optimisers of all tensors |
@@ -29,13 +30,17 @@ mod folded;
 mod gradients;
 mod grams;
 mod matrix;
+mod members;
 mod objective;
 mod part;
 mod pass;
 mod sampling;
 mod shared;
+mod tower_backward;
 mod tower_step;
+mod tower_tables;
 mod update;
+mod walk;
 
 pub use backend::CpuBackend;
 pub(crate) use check::check_settings;

@@ -15,6 +15,9 @@ use std::sync::Arc;
 type View<'a> = ArrayView2<'a, f32>;
 type ViewMut<'a> = ArrayViewMut2<'a, f32>;
 
+/// Sums of weights by which losses can be divided: far from the ends of f32.
+const SUMS_AS_THEY_ARE: std::ops::RangeInclusive<f32> = 1e-20..=1e20;
+
 /// What each thread has for the loss.
 #[derive(Debug)]
 pub(super) struct Thread {
@@ -47,10 +50,22 @@ impl CpuBackend {
         match (self.config.loss.reduction, batch.targets) {
             (Reduction::Sum, _) => 1.0,
             (Reduction::Mean, None) => 1.0 / batch.rows.len().max(1) as f32,
-            (Reduction::Mean, Some(targets)) => {
-                1.0 / targets.weights.iter().sum::<f32>().max(f32::MIN_POSITIVE)
-            }
+            (Reduction::Mean, Some(targets)) => match targets.weights.iter().sum::<f32>() {
+                0.0 => 0.0,
+                sum => 1.0 / sum,
+            },
         }
+    }
+
+    /// The weights of a batch's targets by the largest of them, where their mean would leave the range of f32 as they are:
+    /// the mean does not see what all are multiplied by.
+    pub(super) fn rescaled(&self, batch: Batch<'_>) -> Option<Vec<f32>> {
+        let weights = batch.targets.filter(|_| self.config.loss.reduction == Reduction::Mean)?.weights;
+        if SUMS_AS_THEY_ARE.contains(&weights.iter().sum::<f32>()) {
+            return None;
+        }
+        let largest = weights.iter().copied().fold(0.0, f32::max);
+        (largest > 0.0).then(|| weights.iter().map(|weight| weight / largest).collect())
     }
 
     pub(super) fn forward(&mut self, batch: Batch<'_>) {

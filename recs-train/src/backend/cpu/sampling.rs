@@ -66,6 +66,11 @@ impl Sampling {
         mask_accidental_hits || hard_negatives.is_some() || objective != ObjectiveConfig::Softmax
     }
 
+    /// True when the products of columns matter, not only their embeddings.
+    pub(super) fn wants_products(&self) -> bool {
+        self.wants_links() || self.config.log_q != LogQ::None
+    }
+
     /// -log of the probability that a column is one with this product, `copies` of the batch's `targets` being such; without
     /// uniform negatives but for a constant, which a softmax does not see.
     pub(super) fn correction(&self, product: u32, copies: f32, targets: usize) -> f32 {

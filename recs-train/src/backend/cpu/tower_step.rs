@@ -1,52 +1,42 @@
-//! One tower through one step: tables in parallel, then runs of rows in parallel, and back.
+//! One tower through one step: tables in parallel, then runs of rows in parallel, and back (`tower_backward.rs`).
 
-use super::chunk::{Chunk, Inputs, Numbers, Tail, back, carry, through_normalisation};
+use super::chunk::{Chunk, Inputs, Numbers, Tail};
 use super::clock::Clock;
 use super::folded::Folded;
-use super::gradients::{SparseGradient, TowerGradients};
-use super::matrix::{self, Matrix};
-use super::part::{Lookup, Sharing, TablePart};
+use super::matrix::Matrix;
+use super::part::TablePart;
 use super::pass::{Dropout, Pass};
-use super::shared::TableGradient;
 use crate::config::TrainConfig;
 use crate::optim::{Optimiser, Step};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2};
-use pulp::Arch;
+use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
-use recs_core::kernel::prefetch;
-use recs_core::model::{BagColumn, Dense, Histories, ModelConfig, Table, TowerConfig, TowerWeights};
+use recs_core::model::{BagColumn, Dense, Histories, ModelConfig, TowerConfig, TowerWeights};
 use recs_core::schema::Tower;
-use std::sync::{Arc, LazyLock};
-
-/// Rows between the one that is read and the one that memory is asked for.
-const AHEAD: usize = 16;
-
-/// Those of a batch that has none.
-static NO_HISTORIES: LazyLock<Histories> = LazyLock::new(Histories::default);
+use std::sync::Arc;
 
 /// Rooms of a tower, kept from step to step.
 #[derive(Debug)]
 pub(super) struct TowerStep {
-    config: TowerConfig,
-    width: usize,
+    pub(super) config: TowerConfig,
+    pub(super) width: usize,
     pub(super) parts: Vec<TablePart>,
     /// The batch's ids, column after column.
-    ids: Vec<u32>,
-    numbers: Numbers,
-    folded: Folded,
+    pub(super) ids: Vec<u32>,
+    pub(super) numbers: Numbers,
+    pub(super) folded: Folded,
     pub(super) chunks: Vec<Chunk>,
     /// Rows of a chunk in this step.
-    run: usize,
+    pub(super) run: usize,
     /// Gradients of the layers.
     pub(super) dense: Vec<Dense>,
-    gram: Matrix,
+    pub(super) gram: Matrix,
     /// Gradients of single members of the batch, where rows stand for several.
-    members: Vec<Chunk>,
-    /// True when the last part is a bias.
-    has_bias: bool,
+    pub(super) members: Vec<Chunk>,
+    /// The part that is a bias: the last one.
+    pub(super) bias_at: Option<usize>,
     /// What embeddings of queries end with, where those of candidates end with a bias.
     counterpart: Option<f32>,
-    dropout: Dropout,
+    pub(super) dropout: Dropout,
 }
 
 /// What a batch reads of the data.
@@ -99,8 +89,8 @@ impl TowerStep {
             dense: Vec::new(),
             gram: Matrix::default(),
             members: vec![Chunk::default(); threads],
-            has_bias: model.schema.widths(tower).has_bias,
-            counterpart: (tower == Tower::Query && model.has_bias()).then_some(model.temperature),
+            bias_at: model.schema.bias_table(tower),
+            counterpart: model.counterpart(tower),
             dropout: Dropout::new(rates, config.seed, tower),
         }
     }
@@ -119,12 +109,12 @@ impl TowerStep {
         self.dropout.open(step);
     }
 
-    fn pass(&self) -> Pass<'_> {
+    pub(super) fn pass(&self) -> Pass<'_> {
         Pass { config: &self.config, folded: &self.folded, dropout: self.dropout }
     }
 
     /// The kernel that tables are multiplied by.
-    fn table_kernel(&self) -> Option<ArrayView2<'_, f32>> {
+    pub(super) fn table_kernel(&self) -> Option<ArrayView2<'_, f32>> {
         let first = self.folded.layers.first().filter(|_| !self.pass().is_plain());
         first.map(|layer| layer.kernel.view())
     }
@@ -135,15 +125,15 @@ impl TowerStep {
     }
 
     /// The parts of the concatenated features, and the bias.
-    fn split(parts: &[TablePart], has_bias: bool) -> (&[TablePart], Option<&TablePart>) {
+    pub(super) fn split(parts: &[TablePart], bias_at: Option<usize>) -> (&[TablePart], Option<&TablePart>) {
         match parts.split_last() {
-            Some((bias, inputs)) if has_bias => (inputs, Some(bias)),
+            Some((bias, inputs)) if bias_at.is_some() => (inputs, Some(bias)),
             _ => (parts, None),
         }
     }
 
-    fn tail(&self) -> Tail<'_> {
-        match (Self::split(&self.parts, self.has_bias).1, self.counterpart) {
+    pub(super) fn tail(&self) -> Tail<'_> {
+        match (Self::split(&self.parts, self.bias_at).1, self.counterpart) {
             (Some(bias), _) => Tail::Bias(bias),
             (None, Some(value)) => Tail::Counterpart(value),
             (None, None) => Tail::None,
@@ -172,7 +162,7 @@ impl TowerStep {
         let batch = rows.batch;
         self.run = batch.len().div_ceil(self.chunks.len()).max(1);
         let mut chunks = std::mem::take(&mut self.chunks);
-        let (parts, _) = Self::split(&self.parts, self.has_bias);
+        let (parts, _) = Self::split(&self.parts, self.bias_at);
         let inputs = Inputs { parts, numbers: &self.numbers, tail: self.tail(), width: self.width };
         let (pass, run) = (self.pass(), self.run);
         chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
@@ -181,65 +171,6 @@ impl TowerStep {
             chunk.forward(pass, inputs, rows.numbers, (of_chunk, from), clock);
         });
         self.chunks = chunks;
-    }
-
-    /// Reads what the batch wants of each table.
-    fn read_tables(
-        &self,
-        parts: &mut [TablePart],
-        weights: &mut TowerWeights,
-        states: &mut [Box<dyn Optimiser>],
-        steps: [&Step; 2],
-        rows: Rows<'_>,
-        clock: &Clock,
-    ) {
-        let kernel = self.table_kernel();
-        let bias_at = self.has_bias.then(|| parts.len() - 1);
-        let each = parts.par_iter_mut().zip(&mut weights.embeddings).zip(states).enumerate();
-        each.for_each(|(i, ((part, table), state))| {
-            let is_bias = bias_at == Some(i);
-            let (step, kernel) = if is_bias { (steps[1], None) } else { (steps[0], kernel.as_ref()) };
-            // A shared table was read before.
-            if matches!(part.sharing, Sharing::Own) {
-                part.read(self.lookup(part.column, rows), table, (state.as_mut(), step));
-            }
-            part.multiply(kernel, clock);
-        });
-    }
-
-    /// What a part looks up.
-    fn lookup<'a>(&'a self, column: Option<usize>, rows: Rows<'a>) -> Lookup<'a> {
-        let n = rows.batch.len();
-        match column {
-            Some(at) => Lookup::Ids(&self.ids[at * n..(at + 1) * n]),
-            None => Lookup::Histories(rows.histories.unwrap_or(&NO_HISTORIES), self.dropout.history()),
-        }
-    }
-
-    /// Reads what the batch wants of a shared table for part `at`; ids are gathered.
-    pub(super) fn read_shared(
-        &mut self,
-        at: usize,
-        rows: Rows<'_>,
-        table: &mut Table,
-        optimiser: (&mut dyn Optimiser, &Step),
-    ) {
-        let mut parts = std::mem::take(&mut self.parts);
-        let part = &mut parts[at];
-        part.read(self.lookup(part.column, rows), table, optimiser);
-        self.parts = parts;
-    }
-
-    pub(super) fn gather_ids(&mut self, Rows { ids, batch, .. }: Rows<'_>) {
-        let width = self.parts.iter().filter(|part| part.column.is_some()).count();
-        let (n, of) = (batch.len(), |row: u32| &ids[row as usize * width..(row as usize + 1) * width]);
-        self.ids.resize(n * width, 0);
-        for (i, &row) in batch.iter().enumerate() {
-            if let Some(&next) = batch.get(i + AHEAD) {
-                prefetch(of(next));
-            }
-            of(row).iter().enumerate().for_each(|(at, &id)| self.ids[at * n + i] = id);
-        }
     }
 
     /// Embedding of row `row` of the batch.
@@ -279,148 +210,5 @@ impl TowerStep {
     /// Rows of a chunk.
     pub(super) fn run(&self) -> usize {
         self.run
-    }
-
-    /// Gradients of layers and tables, from [`Chunk::d`] of each chunk. `with_gram`: also the tables'
-    /// [`TablePart::unsummed_squares`], each row being one member of the batch.
-    pub(super) fn backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
-        let numbers = self.numbers.at.len();
-        let mut chunks = std::mem::take(&mut self.chunks);
-        let pass = self.pass();
-        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, with_gram, clock));
-        self.chunks = chunks;
-        if with_gram {
-            sum(&mut self.gram, self.chunks.iter().map(|c| &c.gram));
-        }
-        self.tables_backward(weights, with_gram, clock);
-    }
-
-    /// Where the rows of the batch stand for several members each: `write(i, d)` writes the gradient of the embedding of
-    /// each of `n` members.
-    pub(super) fn set_members(&mut self, n: usize, write: impl Fn(usize, &mut [f32]) + Sync) {
-        let dim = self.chunks[0].output().view().ncols();
-        let run = n.div_ceil(self.members.len()).max(1);
-        self.members.par_iter_mut().enumerate().for_each(|(i, out)| {
-            let from = (i * run).min(n);
-            out.d.reshape(run.min(n - from), dim);
-            Arch::new().dispatch(
-                #[inline(always)]
-                || (0..out.d.rows()).for_each(|i| write(from + i, out.d.row_mut(i))),
-            );
-        });
-    }
-
-    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, whose
-    /// gradients are set: member i's row is `rows[i]`.
-    pub(super) fn backward_with_members(&mut self, weights: &TowerWeights, rows: &[u32], clock: &Clock) {
-        let Self { config, folded, dropout, chunks, run, members, numbers, .. } = self;
-        let pass = Pass { config, folded, dropout: *dropout };
-        let (run, numbers) = (*run, numbers.at.len());
-        let members_run = rows.len().div_ceil(members.len()).max(1);
-        {
-            let of = |row: u32| (&chunks[row as usize / run], row as usize % run);
-            let each = members.par_iter_mut().zip(rows.par_chunks(members_run));
-            each.for_each(|(out, rows)| out.carry_members(pass, rows, of, clock));
-        }
-        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, false, clock));
-        let used = rows.len().div_ceil(members_run);
-        sum(&mut self.gram, self.members[..used].iter().map(|c| &c.gram));
-        self.tables_backward(weights, true, clock);
-    }
-
-    fn tables_backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
-        let mut parts = std::mem::take(&mut self.parts);
-        let (chunks, run, bias_at) = (&self.chunks, self.run, self.has_bias.then(|| parts.len() - 1));
-        let kernel = self.table_kernel();
-        let gram = with_gram.then(|| self.gram.view());
-        parts.par_iter_mut().enumerate().for_each(|(at, part)| {
-            if bias_at == Some(at) {
-                part.backward(|i| chunks[i / run].d_tail.row(i % run), None, None, clock);
-            } else {
-                part.backward(|i| chunks[i / run].d.row(i % run), kernel.as_ref(), gram.as_ref(), clock);
-            }
-        });
-        self.parts = parts;
-        self.dense = self.folded.unfold(weights, self.folded_gradients(), clock);
-    }
-
-    /// Sums the chunks' gradients in their order, and puts the first kernel's together.
-    fn folded_gradients(&self) -> Vec<Dense> {
-        let mut sums = self.chunks[0].d_dense.clone();
-        for chunk in &self.chunks[1..] {
-            for (sum, part) in sums.iter_mut().zip(&chunk.d_dense) {
-                sum.kernel += &part.kernel;
-                sum.bias += &part.bias;
-            }
-        }
-        // A first layer that read the concatenated features has its whole gradient.
-        let Some(first) = self.table_kernel() else { return sums };
-        let mut kernel = Array2::zeros((self.width, first.ncols()));
-        for (&at, row) in self.numbers.at.iter().zip(sums[0].kernel.rows()) {
-            kernel.row_mut(at).assign(&row);
-        }
-        for part in Self::split(&self.parts, self.has_bias).0 {
-            kernel.slice_mut(ndarray::s![part.range(), ..]).assign(&part.d_kernel.view());
-        }
-        sums[0].kernel = kernel;
-        sums
-    }
-
-    /// Copies of the gradients of the last backward pass.
-    pub(super) fn gradients(&self) -> TowerGradients {
-        let table = |part: &TablePart| {
-            let TableGradient { ids, values, unsummed_squares } = part.gradient();
-            let dim = part.range().len();
-            SparseGradient { rows: ids.to_vec(), values: values.to_vec(), dim, unsummed_squares }
-        };
-        TowerGradients { embeddings: self.parts.iter().map(table).collect(), dense: self.dense.clone() }
-    }
-}
-
-impl Chunk {
-    /// Carries `d` back to the first layer's output, and leaves its gram matrix; `of` gives the chunk and the row there
-    /// that has the activations of a row.
-    fn carry_members<'a>(
-        &mut self,
-        pass: Pass<'_>,
-        rows: &[u32],
-        of: impl Fn(u32) -> (&'a Chunk, usize),
-        clock: &Clock,
-    ) {
-        let Self { d, below, gram, .. } = self;
-        let row_of = |through, level| {
-            let of = &of;
-            move |i: usize| {
-                let (chunk, row) = of(rows[i]);
-                chunk.level_row(through, level, row)
-            }
-        };
-        if pass.config.l2_normalise {
-            through_normalisation(d, |i| {
-                let (chunk, row) = of(rows[i]);
-                (chunk.output().row(row), chunk.inverse_norm(row))
-            });
-        }
-        let layers = &pass.folded.layers;
-        for (i, layer) in layers.iter().enumerate().rev() {
-            let Some(level) = pass.below(i) else { continue };
-            carry(layer, d, below, clock);
-            std::mem::swap(d, below);
-            back(pass.through(level), d, row_of(pass.through(level), level));
-        }
-        if layers.is_empty() {
-            back(pass.through(0), d, row_of(pass.through(0), 0));
-        }
-        matrix::gram(d, gram, clock);
-    }
-}
-
-fn sum<'a>(into: &mut Matrix, parts: impl Iterator<Item = &'a Matrix>) {
-    for (i, part) in parts.enumerate() {
-        if i == 0 {
-            into.clone_from(part);
-        } else {
-            recs_core::kernel::add(into.as_mut_slice(), part.as_slice());
-        }
     }
 }

@@ -9,6 +9,7 @@ use crate::loss::LearnedTemperature;
 use crate::optim::{Clip, Optimiser, OptimiserConfig, Step, squares};
 use rayon::prelude::*;
 use recs_core::model::{ModelConfig, TowerWeights, Weights};
+use recs_core::schema::Tower;
 use std::sync::Arc;
 
 /// Optimiser state of a model.
@@ -80,9 +81,8 @@ fn all_squares(tower: &TowerStep) -> f64 {
 }
 
 impl TowerState {
-    fn new(config: OptimiserConfig, weights: &TowerWeights, has_bias: bool) -> Self {
+    fn new(config: OptimiserConfig, weights: &TowerWeights, bias_at: Option<usize>) -> Self {
         let one_row = |len: usize| config.dense.state(1, len);
-        let bias_at = has_bias.then(|| weights.embeddings.len() - 1);
         let algorithm = |i: usize| if bias_at == Some(i) { config.dense } else { config.embeddings };
         Self {
             embeddings: (0..)
@@ -97,15 +97,19 @@ impl TowerState {
 }
 
 impl Update {
-    pub(super) fn new(config: &TrainConfig, weights: &Weights, has_bias: bool) -> Self {
+    pub(super) fn new(config: &TrainConfig, weights: &Weights, model: &ModelConfig) -> Self {
         let (optimiser, loss) = (config.optimiser, config.loss);
         let learned = |range| LearnedTemperature::new(range, loss.temperature, optimiser.dense);
         Self {
             clip: config.clip,
             embeddings: Step::start(&optimiser.embeddings),
             dense: Step::start(&optimiser.dense),
-            query: TowerState::new(optimiser, &weights.query, false),
-            candidate: TowerState::new(optimiser, &weights.candidate, has_bias),
+            query: TowerState::new(optimiser, &weights.query, model.schema.bias_table(Tower::Query)),
+            candidate: TowerState::new(
+                optimiser,
+                &weights.candidate,
+                model.schema.bias_table(Tower::Candidate),
+            ),
             temperature: loss.learned_temperature.map(learned),
         }
     }
