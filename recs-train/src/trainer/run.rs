@@ -75,6 +75,22 @@ impl Rates<'_> {
     fn phase(&self) -> Phase {
         if matches!(self, Self::Refit(_)) { Phase::Refit } else { Phase::First }
     }
+
+    /// Epochs at most.
+    fn epochs(&self, config: &TrainConfig) -> usize {
+        match self {
+            Self::Fixed(rates) | Self::Refit(rates) => rates.len(),
+            Self::Validated(_) => config.epochs,
+        }
+    }
+
+    /// Rate of an epoch, the number of epochs before it given.
+    fn rate(&self, epoch: usize, choice: &Choice) -> f32 {
+        match self {
+            Self::Fixed(rates) | Self::Refit(rates) => rates[epoch],
+            Self::Validated(_) => choice.rate,
+        }
+    }
 }
 
 /// What the validation says so far.
@@ -92,6 +108,16 @@ impl Choice {
     fn new(config: &TrainConfig) -> Self {
         let (plateau, rate) = (config.schedule.plateau.map(Plateau::new), config.learning_rate);
         Self { plateau, rate, best: None, weights: None }
+    }
+
+    /// What it was at the end of these epochs.
+    fn resumed(config: &TrainConfig, history: &[EpochStats], weights: Option<Weights>) -> Self {
+        let mut choice = Self { weights, ..Self::new(config) };
+        for stats in history {
+            let recall = stats.validation_recall_at_100;
+            recall.map(|recall| choice.take(config, stats.epoch, recall));
+        }
+        choice
     }
 
     /// Takes the validation of `epoch`, from 1; true when it is the best so far.
@@ -137,26 +163,16 @@ impl Job<'_> {
         let mut choice = Choice::new(config);
         let mut place = Place::default();
         if let Some((at, weights)) = keeper.as_mut().map_or(Ok(None), |k| k.resume(&mut backend))? {
-            for stats in &at.history {
-                let recall = stats.validation_recall_at_100;
-                recall.map(|recall| choice.take(config, stats.epoch, recall));
-            }
-            (place, choice.weights) = (at, weights);
+            (choice, place) = (Choice::resumed(config, &at.history, weights), at);
         }
-        let epochs = match rates {
-            Rates::Fixed(rates) | Rates::Refit(rates) => rates.len(),
-            Rates::Validated(_) => config.epochs,
-        };
+        let epochs = rates.epochs(config);
         let total = Some((epochs * rows.len()) as u64);
         self.observer.on_event(&Event::Phase { stage: STAGE, phase: rates.phase().name() });
         self.observer.on_event(&Event::Started { stage: STAGE, total, unit: "rows" });
         let purchases = purchases_of(self.data, self.model, config, rows);
         let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, place));
         for epoch in state.place.epoch..epochs {
-            let rate = match rates {
-                Rates::Fixed(rates) | Rates::Refit(rates) => rates[epoch],
-                Rates::Validated(_) => choice.rate,
-            };
+            let rate = rates.rate(epoch, &choice);
             let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;
             stats.temperature = backend.learned_temperature().map(f64::from);
             if let Rates::Validated(validation) = rates
@@ -181,19 +197,23 @@ impl Job<'_> {
         if state.place.steps == 0 {
             return Err(no_step());
         }
-        let history = state.place.history;
+        Ok(self.ran(state.place.history, choice, &mut backend, rows))
+    }
+
+    /// The weights of the best epoch, moved to the trend.
+    fn ran(&self, history: Vec<EpochStats>, choice: Choice, backend: &mut CpuBackend, rows: &[u32]) -> Ran {
         // Without early stopping all epochs are wanted, whatever the validation said.
         let (best_epochs, mut weights) = match (choice.best, choice.weights) {
             (Some((_, at)), Some(weights)) => (at, weights),
             _ => (history.len(), backend.weights()),
         };
-        if let Some(trend) = config.trend {
+        if let Some(trend) = self.config.trend {
             trend.add(self.model, self.data, rows, &mut weights);
         }
         centre_biases(self.model, self.data, &mut weights);
         let last = best_epochs.checked_sub(1).and_then(|at| history.get(at));
         let model = last.map_or_else(|| self.model.clone(), |stats| self.trained(stats));
-        Ok(Ran { weights, model, history, best_epochs })
+        Ran { weights, model, history, best_epochs }
     }
 
     /// The model as it was after an epoch.
