@@ -74,8 +74,10 @@ async fn data_of_another_vocabulary_are_refused() {
     let (theirs, _, other) = loaded(&others, &config).await;
     let message = refused(Trainer::new(Arc::clone(&data), model, Arc::clone(&other), config.clone()));
     assert!(message.contains("`vocabulary`") && message.contains("of product_id than"), "{message}");
-    let space: SearchConfig =
-        serde_json::from_value(json!({"space": {"l1": {"kind": "uniform", "low": 0, "high": 1}}})).unwrap();
+    let space: SearchConfig = serde_json::from_value(
+        json!({"space": {"learning_rate": {"kind": "uniform", "low": 0.01, "high": 0.02}}}),
+    )
+    .unwrap();
     let search = Search::new(Arc::clone(&data), &Schema::retail(), other, config.clone(), space);
     assert!(refused(search).contains("product_id"));
     let artifact = fit(&rows, config).await.into_artifact("v1").unwrap();
@@ -177,11 +179,13 @@ async fn settings_that_contradict_each_other_are_refused_before_the_first_step()
         if let Some(plateau) = settings.get("schedule.plateau") {
             overrides = json!({"schedule": {"plateau": plateau}});
         }
-        let config = base.with_overrides(overrides.as_object().unwrap()).unwrap();
-        let message = refused(Trainer::new(Arc::clone(&data), model, Arc::clone(&vocabulary), config));
+        let message = match base.with_overrides(overrides.as_object().unwrap()) {
+            Ok(config) => refused(Trainer::new(Arc::clone(&data), model, Arc::clone(&vocabulary), config)),
+            Err(e) => e.to_string(),
+        };
         assert!(message.contains(&format!("`{setting}`")), "{message}");
         // One trial of a search: none is trained.
-        let listed = json!({"algorithm": {"kind": "listed", "trials": [{"l1": 0.5}, settings]}});
+        let listed = json!({"algorithm": {"kind": "listed", "trials": [{"seed": 5}, settings]}});
         let listed: SearchConfig = serde_json::from_value(listed).unwrap();
         let message = refused(Search::new(data, &Schema::retail(), vocabulary, base, listed));
         assert!(message.contains("trial 2") && message.contains(setting), "{message}");

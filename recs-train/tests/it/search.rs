@@ -220,7 +220,10 @@ async fn a_cancelled_search_goes_on_from_its_file() {
 async fn a_search_that_cannot_work_is_refused_before_its_first_trial() {
     let cases = [
         ("search.space", json!({"space": {}})),
-        ("search.folds", json!({"space": {"l1": {"kind": "uniform", "low": 0, "high": 1}}, "folds": 9})),
+        (
+            "search.folds",
+            json!({"space": {"learning_rate": {"kind": "uniform", "low": 0.01, "high": 0.02}}, "folds": 9}),
+        ),
         ("search.space.\"l3\"", json!({"space": {"l3": {"kind": "uniform", "low": 0, "high": 1}}})),
         ("search.algorithm.trials", rates(&json!({"kind": "halving", "trials": 2, "shortest": 1}))),
     ];
