@@ -235,6 +235,7 @@ async fn a_search_that_cannot_work_is_refused_before_its_first_trial() {
         "loss.negatives": {"kind": "choice", "values": ["full"]},
         "loss.uniform_negatives": {"kind": "choice", "values": [4]},
     }});
-    let message = search(&small(TrainConfig::reference()), together).await.unwrap_err().to_string();
+    let base = TrainConfig { clip: Clip::None, ..small(TrainConfig::reference()) };
+    let message = search(&base, together).await.unwrap_err().to_string();
     assert!(message.contains("trial 1") && message.contains("train.loss.uniform_negatives"), "{message}");
 }
