@@ -6,6 +6,7 @@ use recs_core::observe::{CancelToken, Collect, Event, Observer, Silent};
 use recs_core::schema::Schema;
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Fold, Split, SplitKind};
+use recs_train::optim::Clip;
 use recs_train::search::{Search, SearchConfig, SearchReport, Trial, TrialFiles};
 use recs_train::{Error, Result, TrainConfig, TrainData, Trainer};
 use serde_json::{Value, json};
