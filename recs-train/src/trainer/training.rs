@@ -62,7 +62,7 @@ impl Trainer {
     /// temperature starts where that version's ended.
     ///
     /// Both runs start there, the one that chooses and the refit. A version that was trained on rows of the test makes the
-    /// report too good, which a warning says and [`Fitted::warm_start`] counts.
+    /// report too good, which a warning says and [`Fitted::warm_start`](crate::Fitted::warm_start) counts.
     ///
     /// # Errors
     /// [`Error::WarmStart`] naming what differs, for a version with other layers or encodings; [`Error::Core`] for one whose
