@@ -11,6 +11,7 @@ mod it {
     mod evaluation;
     mod finite_differences;
     mod losses;
+    mod made;
     #[cfg(feature = "mlflow")]
     mod mlflow;
     mod model_choices;

@@ -38,4 +38,4 @@ pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
 pub use model::ModelArtifact;
 #[cfg(feature = "tables")]
 pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};
-pub use segment::segment_share;
+pub use segment::{segment_share, sold_by_segment};

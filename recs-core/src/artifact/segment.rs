@@ -1,5 +1,8 @@
 //! What a segment buys, for customers of whom nothing else is known.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 /// Purchases everywhere that count beside a segment's own.
 ///
 /// Lists of a hundred products by what a city bought, judged for all customers of three weeks of the grocery data as if nobody
@@ -18,4 +21,18 @@ const PRIOR: f64 = 10_000.0;
 /// ```
 pub fn segment_share(bought: u64, of_segment: u64, everywhere: f64) -> f32 {
     ((bought as f64 + PRIOR * everywhere) / (of_segment as f64 + PRIOR)) as f32
+}
+
+/// Purchases of each product in each segment, of customers given with their segment, products and rows. The default segment,
+/// an empty name or id 0, stands for none, and segments without purchases are left out. O(purchases).
+pub fn sold_by_segment<K: Eq + Hash + Default, P: IntoIterator<Item = (u32, u32)>>(
+    customers: impl IntoIterator<Item = (K, P)>,
+) -> HashMap<K, HashMap<u32, u64>> {
+    let mut segments: HashMap<K, HashMap<u32, u64>> = HashMap::new();
+    for (segment, bought) in customers.into_iter().filter(|(segment, _)| *segment != K::default()) {
+        let sold = segments.entry(segment).or_default();
+        bought.into_iter().for_each(|(product, rows)| *sold.entry(product).or_default() += u64::from(rows));
+    }
+    segments.retain(|_, sold| !sold.is_empty());
+    segments
 }

@@ -114,15 +114,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: [Activation; 6] = [
-        Activation::Linear,
-        Activation::Relu,
-        Activation::LeakyRelu,
-        Activation::Gelu,
-        Activation::Silu,
-        Activation::Tanh,
-    ];
-
     fn both(activation: Activation, x: f32) -> (f32, f32) {
         let (mut value, mut slope) = ([x], [f32::NAN]);
         activate_with_slopes(activation, &mut value, &mut slope);
@@ -151,7 +142,7 @@ mod tests {
 
     #[test]
     fn values_and_slopes_follow_the_definitions() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             for i in -500..500 {
                 let x = (i as f32 + 0.5) * 0.01;
                 let (value, slope) = both(activation, x);
@@ -170,7 +161,7 @@ mod tests {
 
     #[test]
     fn nan_stays_nan() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             // A whole vector, and what is left behind it.
             let mut values = [f32::NAN; 37];
             activate_in_place(activation, &mut values);
@@ -191,7 +182,7 @@ mod tests {
 
     #[test]
     fn ends_stay_finite_and_values_do_not_depend_on_slopes() {
-        for activation in ALL {
+        for activation in Activation::ALL {
             for x in [-1e4f32, -90.0, -0.3, -0.0, 0.0, 1e-3, 2.0, 90.0, 1e4] {
                 let mut alone = [x];
                 activate_in_place(activation, &mut alone);

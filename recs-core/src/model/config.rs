@@ -27,6 +27,12 @@ pub enum Activation {
     Tanh,
 }
 
+impl Activation {
+    /// Every activation.
+    pub const ALL: [Self; 6] =
+        [Self::Linear, Self::Relu, Self::LeakyRelu, Self::Gelu, Self::Silu, Self::Tanh];
+}
+
 /// The layers of one tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]

@@ -2,7 +2,7 @@
 
 use super::Reason;
 use crate::index::{Filter, Hit};
-use recs_core::artifact::{Candidates, Customers, segment_share};
+use recs_core::artifact::{Candidates, Customers, segment_share, sold_by_segment};
 use std::collections::HashMap;
 
 /// Popularity over all customers, and for each segment.
@@ -36,22 +36,18 @@ pub(super) struct Bestsellers<'a> {
 impl Fallback {
     /// Counts purchases by segment.
     pub(super) fn new(candidates: &Candidates, customers: &Customers) -> Self {
-        let mut counts: HashMap<&str, HashMap<u32, u64>> = HashMap::new();
-        for (position, segment) in customers.segment.iter().enumerate().filter(|(_, s)| !s.is_empty()) {
-            let of_segment = counts.entry(segment).or_default();
+        let of_customer = |(position, segment)| {
             let (products, bought) = customers.purchases(position);
-            for (&product, &rows) in products.iter().zip(bought) {
-                *of_segment.entry(product).or_default() += u64::from(rows);
-            }
-        }
+            (segment, products.iter().copied().zip(bought.iter().copied()))
+        };
+        let sold = sold_by_segment(customers.segment.iter().map(String::as_str).enumerate().map(of_customer));
         let popularity = &candidates.popularity;
         let total = popularity.iter().sum::<u64>().max(1) as f64;
         let share = |product: u32| popularity[product as usize] as f64 / total;
         let everybody =
             ranked((0..popularity.len() as u32).map(|index| Hit { index, score: share(index) as f32 }));
-        let segment =
-            |(name, counts): (&str, HashMap<u32, u64>)| (name.to_owned(), Segment::new(&counts, share));
-        let segments = counts.into_iter().filter(|(_, counts)| !counts.is_empty()).map(segment).collect();
+        let segment = |(name, sold): (&str, HashMap<u32, u64>)| (name.to_owned(), Segment::new(&sold, share));
+        let segments = sold.into_iter().map(segment).collect();
         Self { everybody, segments }
     }
 

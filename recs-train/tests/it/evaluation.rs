@@ -480,6 +480,20 @@ fn some_rows(products: u32) -> Vec<Row> {
     (0..600).map(row).collect()
 }
 
+/// Two who are not known, on one day and with one query, of two cities: each gets what sells there.
+#[test]
+fn strangers_of_two_cities_get_two_lists() {
+    let row = |customer, city, product, day| Row { customer, city, channel: 1, product, day };
+    let rows: Vec<Row> = [row(1, 1, 0, 0), row(1, 1, 0, 1), row(2, 2, 1, 0), row(2, 2, 1, 1)]
+        .into_iter()
+        .chain([(1, 0), (2, 1), (1, 1), (2, 0)].map(|(city, product)| row(0, city, product, 12)))
+        .collect();
+    let world = World::new(&rows, 40, 0, true, Reads::History);
+    check_all(&world);
+    let served = world.report(&options(Seen::Keep), 2).0.with_repeat.unwrap();
+    assert_eq!(served.mrr, Some(0.75), "the first of the own city, the second of the other");
+}
+
 /// More candidates than are scored at a time.
 #[test]
 fn a_catalogue_of_two_blocks() {

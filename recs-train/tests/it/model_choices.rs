@@ -12,15 +12,6 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const ALL: [Activation; 6] = [
-    Activation::Linear,
-    Activation::Relu,
-    Activation::LeakyRelu,
-    Activation::Gelu,
-    Activation::Silu,
-    Activation::Tanh,
-];
-
 fn config(activation: Activation, layers: &[usize], dropout: TowerDropout) -> TrainConfig {
     let mut config = TrainConfig::reference();
     for tower in [&mut config.query, &mut config.candidate] {
@@ -109,7 +100,7 @@ fn served_loss(made: &super::finite_differences::Made, weights: &Weights, rows: 
 
 #[tokio::test]
 async fn serving_computes_what_training_did() {
-    for activation in ALL {
+    for activation in Activation::ALL {
         let config = config(activation, &[9, 7, 5], TowerDropout::default());
         let made = made(&config, 0.5).await;
         let (model, weights, data, pool) = made.clone();

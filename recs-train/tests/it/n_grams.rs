@@ -1,18 +1,14 @@
 //! Hashed n-grams of texts in both towers: gradients, serving, caches, and texts that nobody has seen.
 
 use super::finite_differences::{Place, compare, loss};
+use super::made::{Made, encoded};
 use super::shards::{dataset, groups};
-use recs_core::dataset::Dataset;
-use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerModel, Weights};
-use recs_core::observe::{CancelToken, Silent};
+use recs_core::model::{FeatureEncoder, TowerColumns, TowerModel, Weights};
 use recs_core::schema::{Encoding, Schema, Tower, Value};
-use recs_core::vocab::{Vocabulary, VocabularyConfig};
+use recs_train::TrainConfig;
 use recs_train::backend::{Backend, Batch, CpuBackend};
 use recs_train::optim::Clip;
-use recs_train::trainer::initial_weights;
-use recs_train::{LoadOptions, TrainConfig, TrainData};
 use serde_json::json;
-use std::path::Path;
 use std::sync::Arc;
 
 fn n_grams(field: &str, table: Option<&str>) -> Encoding {
@@ -30,40 +26,11 @@ fn schema(table: Option<&str>) -> Schema {
     schema
 }
 
-struct Made {
-    model: ModelConfig,
-    vocabulary: Arc<Vocabulary>,
-    data: Arc<TrainData>,
-    weights: Weights,
-    pool: Arc<rayon::ThreadPool>,
-}
-
-async fn load(dataset: &Dataset, schema: &Schema, cache: Option<&Path>) -> (Arc<Vocabulary>, Arc<TrainData>) {
-    let cancel = CancelToken::new();
-    let settings = VocabularyConfig::default();
-    let built = Vocabulary::build(dataset, schema, &settings, 1, Arc::new(Silent), &cancel).await;
-    let vocabulary = Arc::new(built.unwrap());
-    let options = LoadOptions { parallelism: 2, cache: cache.map(Path::to_path_buf) };
-    let data =
-        TrainData::load(dataset, schema, Arc::clone(&vocabulary), &options, Arc::new(Silent), &cancel).await;
-    (vocabulary, Arc::new(data.unwrap()))
-}
-
 async fn made(config: &TrainConfig, schema: Schema) -> Made {
-    let (vocabulary, data) = load(&dataset(&groups(12, 16, 4), 2).await, &schema, None).await;
-    let (query, candidate) = (config.query.clone(), config.candidate.clone());
-    let model = ModelConfig { schema, query, candidate, temperature: config.loss.temperature };
-    let weights = initial_weights(&model, &vocabulary, 3, 0.5).unwrap();
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
-    Made { model, vocabulary, data, weights, pool }
+    Made::new(config, schema, 4, 0.5).await
 }
 
 impl Made {
-    fn backend(&self, config: &TrainConfig, weights: Weights) -> CpuBackend {
-        let (data, pool) = (Arc::clone(&self.data), Arc::clone(&self.pool));
-        CpuBackend::new(data, self.model.clone(), config.clone(), weights, vec![], pool).unwrap()
-    }
-
     fn embed(&self, weights: &Weights, tower: Tower, columns: &TowerColumns) -> ndarray::Array2<f32> {
         TowerModel::new(&self.model, tower, Arc::clone(weights.tower(tower))).unwrap().embed(columns).unwrap()
     }
@@ -179,9 +146,9 @@ async fn serving_encodes_as_training_and_texts_that_are_new() {
 async fn mapped_rows_have_the_same_lists() {
     let (rows, schema) = (dataset(&groups(20, 16, 4), 3).await, schema(None));
     let folder = tempfile::tempdir().unwrap();
-    let (_, in_memory) = load(&rows, &schema, None).await;
+    let (_, in_memory) = encoded(&rows, &schema, None).await;
     for _ in 0..2 {
-        let (_, mapped) = load(&rows, &schema, Some(folder.path())).await;
+        let (_, mapped) = encoded(&rows, &schema, Some(folder.path())).await;
         assert_eq!((&mapped.query.bags, &mapped.candidates), (&in_memory.query.bags, &in_memory.candidates));
         assert_eq!(*mapped.query.ids, *in_memory.query.ids);
     }

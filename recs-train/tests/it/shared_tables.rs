@@ -1,16 +1,16 @@
 //! Tables that several encodings read: gradients, one tensor, and that serving and resumed runs have what training had.
 
 use super::finite_differences::{Place, compare, loss};
-use super::shards::{dataset, groups, load};
-use recs_core::model::{Histories, ModelConfig, TowerColumns, TowerModel, Weights};
+use super::made::Made;
+use super::shards::{dataset, groups};
+use recs_core::model::{Histories, TowerColumns, TowerModel, Weights};
 use recs_core::observe::{CancelToken, Silent};
 use recs_core::schema::{Encoding, Schema, TablePlace, Tower};
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
-use recs_train::backend::{Backend, Batch, CpuBackend};
+use recs_train::backend::{Backend, Batch};
 use recs_train::loss::Targets;
 use recs_train::optim::{AdamConfig, Algorithm, Clip, OptimiserConfig, Rows};
-use recs_train::trainer::initial_weights;
-use recs_train::{TrainConfig, TrainData, Trainer};
+use recs_train::{TrainConfig, Trainer};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -40,37 +40,12 @@ fn tied_twice() -> Schema {
     schema
 }
 
-struct Made {
-    model: ModelConfig,
-    vocabulary: Arc<Vocabulary>,
-    data: Arc<TrainData>,
-    weights: Weights,
-    pool: Arc<rayon::ThreadPool>,
-}
-
 async fn made(config: &TrainConfig, schema: Schema) -> Made {
     made_of(config, schema, 4).await
 }
 
 async fn made_of(config: &TrainConfig, schema: Schema, days: i64) -> Made {
-    let dataset = dataset(&groups(12, 16, days), 2).await;
-    let (settings, cancel) = (VocabularyConfig::default(), CancelToken::new());
-    let built = Vocabulary::build(&dataset, &schema, &settings, 1, Arc::new(Silent), &cancel).await;
-    let vocabulary = Arc::new(built.unwrap());
-    let (query, candidate) = (config.query.clone(), config.candidate.clone());
-    let model = ModelConfig { schema, query, candidate, temperature: config.loss.temperature };
-    model.validate().unwrap();
-    let data = load(&dataset, &model.schema, &vocabulary).await;
-    let weights = initial_weights(&model, &vocabulary, 3, 0.3).unwrap();
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
-    Made { model, vocabulary, data, weights, pool }
-}
-
-impl Made {
-    fn backend(&self, config: &TrainConfig, weights: Weights) -> CpuBackend {
-        let (data, pool) = (Arc::clone(&self.data), Arc::clone(&self.pool));
-        CpuBackend::new(data, self.model.clone(), config.clone(), weights, vec![], pool).unwrap()
-    }
+    Made::new(config, schema, days, 0.3).await
 }
 
 fn histories() -> Histories {

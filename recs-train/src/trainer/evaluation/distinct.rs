@@ -28,7 +28,8 @@ impl DistinctQueries {
         Self { rows, places, groups }
     }
 
-    /// What is known of a customer differs between days: that of the query's own day is left out.
+    /// What is known of a customer differs between days: that of the query's own day is left out. The city is asked for those
+    /// of whom nothing is known, even where the model does not read it.
     fn ask_the_same(data: &TrainData, a: usize, b: usize) -> bool {
         let row = |numbers: usize, at: usize| {
             let width = numbers / data.query.rows.max(1);
@@ -37,6 +38,7 @@ impl DistinctQueries {
         let (ids, numbers) = (&data.query.ids, &data.query.numbers);
         let bits = |at: usize| numbers[row(numbers.len(), at)].iter().map(|number| number.to_bits());
         data.customer[a] == data.customer[b]
+            && data.city[a] == data.city[b]
             && day(data.timestamp[a]) == day(data.timestamp[b])
             && ids[row(ids.len(), a)] == ids[row(ids.len(), b)]
             && bits(a).eq(bits(b))

@@ -114,7 +114,8 @@ impl<'a> Evaluator<'a> {
     /// What is served is the towers with the repeat term, and something else for those of whom nothing is known.
     fn with_fallback(mut self) -> Self {
         let is_needed = self.known.has_repeats() && !self.answers_strangers;
-        self.fallback = is_needed.then(|| self.known.fallback(self.data));
+        // It follows from the purchases alone: another term has the same.
+        self.fallback = is_needed.then(|| self.fallback.unwrap_or_else(|| self.known.fallback(self.data)));
         self
     }
 

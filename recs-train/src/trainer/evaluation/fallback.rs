@@ -4,7 +4,7 @@
 //! sells most in the city of the request, small cities being drawn towards what sells everywhere ([`segment_share`]). A row is
 //! judged by its place in that list, its own customer and day not counted; ties rank it last.
 
-use recs_core::artifact::segment_share;
+use recs_core::artifact::{segment_share, sold_by_segment};
 use recs_core::model::ModelConfig;
 use recs_core::schema::{Role, Tower};
 use std::collections::HashMap;
@@ -46,12 +46,7 @@ impl Fallback {
 
     /// `counts` are the rows of each product, `customers` the city of each customer and what they bought.
     pub(super) fn new(counts: Vec<u64>, customers: impl Iterator<Item = (u32, Counts)>) -> Self {
-        let mut cities: HashMap<u32, HashMap<u32, u64>> = HashMap::new();
-        for (city, bought) in customers.filter(|(city, bought)| *city != 0 && !bought.is_empty()) {
-            let of_city = cities.entry(city).or_default();
-            bought.iter().for_each(|&(p, rows)| *of_city.entry(p).or_default() += u64::from(rows));
-        }
-        Self { counts, cities }
+        Self { counts, cities: sold_by_segment(customers) }
     }
 
     /// For a query in `city`. `own` is left out: the rows of the query's own customer, who is counted in `home`.
