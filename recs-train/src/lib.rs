@@ -38,6 +38,7 @@
 //! | `json-schema` | JSON schemas of the configurations |
 //! | `mlflow` | `tracking::mlflow`: runs in an MLflow server, over REST; the host gives an HTTP client |
 
+mod aligned;
 pub mod backend;
 pub mod checkpoint;
 mod config;

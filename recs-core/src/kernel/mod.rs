@@ -5,6 +5,7 @@
 //! | `add.rs` | sums of rows |
 //! | `dot.rs` | dot products of rows: AVX-512, AVX2, scalar |
 //! | `gemm.rs` | matrix product over ndarray views, one thread (callers split the work) |
+//! | `tile.rs` | the products of a training step: registers hold a tile, nothing is copied first |
 //! | `activation.rs` | activations of a row and their slopes |
 //! | `exp.rs` | exponential of a row, the same bits on every machine |
 //! | `prefetch.rs` | rows of a table that will be read soon |
@@ -16,6 +17,7 @@ mod dot;
 mod exp;
 mod gemm;
 mod prefetch;
+mod tile;
 mod top_k;
 
 pub use activation::{activate_in_place, activate_with_slopes};

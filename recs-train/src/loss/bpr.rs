@@ -11,9 +11,10 @@ use super::accidental_hits::others;
 use super::columns::{panel_rows, panel_width};
 use super::mixed::{below, of_step};
 use super::{Columns, Gemm, LossGradients, LossInput, NO_COLUMN, Targets};
+use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::range::within;
-use ndarray::{Array2, ArrayView1, s};
+use ndarray::{ArrayView1, ArrayViewMut2, s};
 use pulp::Arch;
 use recs_core::kernel::exp_in_place;
 use serde::{Deserialize, Serialize};
@@ -85,7 +86,7 @@ fn is_target(column: usize, own: &[u32], columns: Columns<'_>) -> bool {
 pub struct Bpr {
     config: BprConfig,
     temperature: f32,
-    panel: Array2<f32>,
+    panel: Aligned,
     /// Of one row: weights of the columns, and gradients of the logits.
     weights: Vec<f32>,
     slopes: Vec<f32>,
@@ -99,7 +100,7 @@ impl Bpr {
         Self {
             config,
             temperature,
-            panel: Array2::zeros((0, 0)),
+            panel: Aligned::default(),
             weights: Vec::new(),
             slopes: Vec::new(),
             small: Vec::new(),
@@ -134,10 +135,10 @@ impl Bpr {
         let (n, inverse) = (columns.embeddings.nrows(), 1.0 / self.temperature);
         let (base, trained) = (weights(columns.bias), d_columns.nrows());
         let (rows, width) = (panel_rows(n), panel_width(n));
-        if self.panel.nrows() < rows || self.panel.ncols() < width {
-            self.panel = Array2::zeros((rows.max(self.panel.nrows()), width));
-        }
-        let mut panel = std::mem::take(&mut self.panel);
+        let mut room = std::mem::take(&mut self.panel);
+        room.at_least(rows * width);
+        let panel = ArrayViewMut2::from_shape((rows, width), &mut room[..rows * width]);
+        let mut panel = panel.expect("room for the rows");
         let mut loss = 0.0;
         if queries.nrows() == 0 {
             d_columns.fill(0.0);
@@ -156,7 +157,7 @@ impl Bpr {
             let beta = if from == 0 { 0.0 } else { 1.0 };
             gemm(scale, logits.slice(s![.., ..trained]).t(), q, beta, d_columns.view_mut());
         }
-        self.panel = panel;
+        self.panel = room;
         loss * f64::from(weight)
     }
 

@@ -10,7 +10,7 @@ const PANEL_BYTES: usize = 512 << 10;
 /// A panel has at least these rows: fewer leave the products waiting for the embeddings.
 const MIN_ROWS: usize = 48;
 /// A panel has at most these rows.
-pub(super) const PANEL_ROWS: usize = 192;
+const PANEL_ROWS: usize = 192;
 
 /// Rows of logits worked on at a time.
 pub(super) fn panel_rows(columns: usize) -> usize {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.rs` | [`LossConfig`] |
 //! | `columns.rs` | [`Columns`], [`Targets`]: the candidates of a step and what rows are to score high |
+//! | `panel.rs` | rows of a softmax: logits that become exponentials |
 //! | `softmax.rs` | [`Softmax`]: over the columns of a step, or over the whole catalogue |
 //! | `bpr.rs` | [`Bpr`]: pairs of a target and a negative |
 //! | `objective.rs` | [`Objective`]: either of them |
@@ -30,6 +31,7 @@ mod hard_negatives;
 mod log_q;
 mod mixed;
 mod objective;
+mod panel;
 mod softmax;
 mod temperature;
 

@@ -14,47 +14,31 @@
 //! once, and read by the two products of the backward pass, which take what belongs to the row as a factor of their small
 //! side: `dq_i = f_i sum_j e_ij c_j` and `dc_j = sum_i e_ij (f_i q_i)`, f_i being the weight of the targets by the sum.
 
-use super::accidental_hits::leave_out_copies;
-use super::columns::{PANEL_ROWS, panel_rows, panel_width};
-use super::hard_negatives::Raise;
-use super::{Columns, Gemm, LossConfig, LossGradients, LossInput, Targets};
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use super::columns::panel_rows;
+use super::panel::{Panel, PanelInput};
+use super::{Gemm, LossConfig, LossGradients, LossInput, Targets};
+use crate::aligned::Aligned;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 use pulp::Arch;
-use recs_core::kernel::{add_scaled, exp_sum_biased};
-
-/// The shift of a row's exponents is at most this far above the logit of its own product, whose term then is at least
-/// e^-40.
-const ABOVE_OWN: f32 = 40.0;
-/// Sums above this may have lost terms that were too large, or lose them when embeddings are multiplied by theirs.
-const LARGEST_SUM: f32 = 1e30;
+use recs_core::kernel::add_scaled;
 
 /// The loss, with buffers for one thread.
 #[derive(Debug, Clone)]
 pub struct Softmax {
-    config: LossConfig,
-    temperature: f32,
-    raise: Raise,
-    panel: Array2<f32>,
-    scaled: Array2<f32>,
-    factors: Vec<f32>,
+    panel: Panel,
+    /// Queries by their sums. `[rows, dim]`
+    scaled: Aligned,
 }
 
 impl Softmax {
     /// A loss with empty buffers.
     pub fn new(config: LossConfig) -> Self {
-        Self {
-            config,
-            temperature: config.temperature,
-            raise: Raise::default(),
-            panel: Array2::zeros((0, 0)),
-            scaled: Array2::zeros((0, 0)),
-            factors: Vec::new(),
-        }
+        Self { panel: Panel::new(config), scaled: Aligned::default() }
     }
 
     /// Dot products are divided by this from now on.
     pub fn set_temperature(&mut self, temperature: f32) {
-        self.temperature = temperature;
+        self.panel.temperature = temperature;
     }
 
     /// Loss of query rows, and its gradients. Never holds more than 192 rows of logits at a time, or 512 KiB of them when
@@ -71,12 +55,9 @@ impl Softmax {
         let LossInput { queries, targets, weight, columns, .. } = input;
         let LossGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
-        let (rows, room) = (panel_rows(n), panel_width(n));
-        if self.panel.nrows() < rows || self.panel.ncols() < room || self.scaled.ncols() != dim {
-            self.panel = Array2::zeros((PANEL_ROWS.min(rows.max(self.panel.nrows())), room));
-            self.scaled = Array2::zeros((PANEL_ROWS, dim));
-        }
-        let (scale, trained) = (weight / self.temperature, d_columns.nrows());
+        let rows = panel_rows(n);
+        self.scaled.at_least(rows * dim);
+        let (scale, trained) = (weight / self.panel.temperature, d_columns.nrows());
         let mut loss = 0.0;
         if queries.nrows() == 0 {
             d_columns.fill(0.0);
@@ -84,78 +65,20 @@ impl Softmax {
         for from in (0..queries.nrows()).step_by(rows) {
             let to = (from + rows).min(queries.nrows());
             let (q, targets) = (queries.slice(s![from..to, ..]), targets.rows(from, to));
-            loss += self.panel(&q, targets, columns, &mut shares[from..to], gemm);
-            let panel = self.panel.slice(s![..to - from, ..n]);
-            let mut scaled = self.scaled.slice_mut(s![..to - from, ..]);
+            let input = PanelInput { queries: q, targets, columns };
+            loss += self.panel.fill(input, &mut shares[from..to], gemm);
+            let panel = self.panel.exponentials(n);
+            let scaled = ArrayViewMut2::from_shape((to - from, dim), &mut self.scaled[..(to - from) * dim]);
+            let mut scaled = scaled.expect("room for the rows");
             let mut dq = d_queries.slice_mut(s![from..to, ..]);
             gemm(1.0, panel, columns.embeddings, 0.0, dq.view_mut());
-            let own = Own { targets, scale, factors: &self.factors };
+            let own = Own { targets, scale, factors: &self.panel.factors };
             own.of_queries(&q, &columns.embeddings, dq.view_mut(), scaled.view_mut());
             let beta = if from == 0 { 0.0 } else { 1.0 };
             gemm(1.0, panel.slice(s![.., ..trained]).t(), scaled.view(), beta, d_columns.view_mut());
             own.of_columns(&q, d_columns.view_mut());
         }
         loss * f64::from(weight)
-    }
-
-    /// Fills the panel with exponentials and the factors with the targets' weights by the exponentials' sums; gives the
-    /// loss.
-    fn panel(
-        &mut self,
-        q: &ArrayView2<'_, f32>,
-        targets: Targets<'_>,
-        columns: Columns<'_>,
-        shares: &mut [f32],
-        gemm: &Gemm<'_>,
-    ) -> f64 {
-        let Self { config, temperature, raise, panel, factors, .. } = self;
-        let (n, inverse_temperature) = (columns.bias.len(), 1.0 / *temperature);
-        let mut panel = panel.slice_mut(s![..q.nrows(), ..n]);
-        gemm(inverse_temperature, q.view(), columns.transposed, 0.0, panel.view_mut());
-        let highest_bias = columns.bias.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-            + config.hard_negatives.map_or(0.0, |hard| hard.weight.ln());
-        let mut loss = 0.0;
-        factors.clear();
-        for (i, mut logits) in panel.axis_iter_mut(Axis(0)).enumerate() {
-            let (q, Some(logits)) = (q.row(i), logits.as_slice_mut()) else { continue };
-            let (own, weights) = targets.row(i);
-            let mask = own.first().filter(|_| config.mask_accidental_hits && own.len() == 1);
-            let mut prepare = |logits: &mut [f32]| {
-                if let Some(&own) = mask {
-                    leave_out_copies(logits, own as usize, columns);
-                }
-                if let Some(hard) = config.hard_negatives {
-                    raise.raise(logits, hard, (targets, i), columns);
-                }
-            };
-            prepare(logits);
-            // Of its copies, a target is one; the masked ones are gone already.
-            let copies = |j: usize| if mask.is_some() { 1.0 } else { columns.copies[j] };
-            let logit = |logits: &[f32], j: u32| logits[j as usize] + columns.bias[j as usize];
-            let (mut total, mut positive) = (0.0f32, 0.0f64);
-            for (&j, &weight) in own.iter().zip(weights) {
-                total += weight;
-                positive += f64::from(weight * (logit(logits, j) - copies(j as usize).ln()));
-            }
-            let length = q.dot(&q).sqrt();
-            let bound = length * columns.longest * inverse_temperature + highest_bias;
-            let first = own.first().map_or(f32::INFINITY, |&j| logit(logits, j));
-            let mut shift = bound.min(first + ABOVE_OWN);
-            let mut sum = exp_sum_biased(logits, columns.bias, shift);
-            if sum > LARGEST_SUM {
-                // Some logit is far above the first target's: look for the highest.
-                let mut row = columns.embeddings.dot(&q) * inverse_temperature;
-                let row = row.as_slice_mut().unwrap_or_default();
-                prepare(row);
-                shift = row.iter().zip(columns.bias).map(|(s, b)| s + b).fold(f32::NEG_INFINITY, f32::max);
-                logits.copy_from_slice(row);
-                sum = exp_sum_biased(logits, columns.bias, shift);
-            }
-            loss += f64::from(total) * (f64::from(sum).ln() + f64::from(shift)) - positive;
-            factors.push(total / sum);
-            shares[i] = mask.map_or(-1.0, |&own| logits[own as usize] / sum - 1.0);
-        }
-        loss
     }
 }
 
@@ -224,8 +147,9 @@ fn flat_mut<'a>(matrix: &'a mut ArrayViewMut2<'_, f32>) -> &'a mut [f32] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{LogQ, NO_COLUMN, Reduction};
+    use super::super::{Columns, LogQ, NO_COLUMN, Reduction};
     use super::*;
+    use ndarray::Array2;
     use proptest::prelude::*;
     use recs_core::kernel;
 

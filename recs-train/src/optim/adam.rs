@@ -6,6 +6,7 @@
 
 use super::decay::Missed;
 use super::{Optimiser, Step};
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::range::{not_negative, positive};
 use pulp::Arch;
@@ -71,8 +72,8 @@ impl AdamConfig {
 pub struct Adam {
     config: AdamConfig,
     dim: usize,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    m: Aligned,
+    v: Aligned,
     /// Step up to which each row is done; empty when rows without a gradient stand still.
     last: Vec<u32>,
 }
@@ -81,7 +82,7 @@ impl Adam {
     /// Zero moments for a tensor `[rows, dim]`.
     pub fn new(config: AdamConfig, rows: usize, dim: usize) -> Self {
         let last = if config.rows == Rows::All { vec![0; rows] } else { Vec::new() };
-        Self { config, dim, m: vec![0.0; rows * dim], v: vec![0.0; rows * dim], last }
+        Self { config, dim, m: Aligned::zeros(rows * dim), v: Aligned::zeros(rows * dim), last }
     }
 
     /// The step's rate at step `t`, from 1.

@@ -1,14 +1,15 @@
 //! A run of rows of a tower: everything behind the tables, on one thread.
 
 use super::clock::Clock;
-use super::matrix::{self, Matrix};
+use super::matrix::{Matrix, add_gram};
 use super::part::TablePart;
 use super::pass::{Pass, Through};
-use super::walk::{Trace, walk_back};
+use super::walk::{Trace, Way, blocks, walk_back};
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use recs_core::kernel::add;
 use recs_core::model::{Dense, l2_normalise};
+use std::ops::Range;
 
 /// Activations and gradients of a run of rows. Rooms are kept from step to step.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +25,8 @@ pub(super) struct Chunk {
     /// Gradient of what embeddings end with. `[rows, 1]`
     pub(super) d_tail: Matrix,
     inverse_norms: Vec<f32>,
-    /// Gradient of the output; after [`Chunk::backward`] that of the first layer's, before its activation.
-    pub(super) d: Matrix,
-    pub(super) below: Matrix,
+    /// Gradients of the embeddings; after [`Chunk::backward`] those of the first layer's output, before its activation.
+    pub(super) way: Way,
     /// Gradients of the layers; of the first one's kernel only the rows of the number columns.
     pub(super) d_dense: Vec<Dense>,
     /// Sum of `d d^T` over the rows. `[out, out]`
@@ -81,30 +81,65 @@ impl Chunk {
         let last = self.outputs.len() - 1;
         let output = if matches!(tail, Tail::None) { &self.outputs[last] } else { &self.with_tail };
         let (rows, dim) = output.view().dim();
-        self.d.reshape(rows, dim);
-        (output.view(), self.d.view_mut())
+        self.way.d.reshape(rows, dim);
+        (output.view(), self.way.d.view_mut())
     }
 
     /// Runs the layers over `rows` of the columns, which are the members `first..` of the batch.
     pub(super) fn forward(
         &mut self,
         pass: Pass<'_>,
-        Inputs { parts, numbers, tail, width }: Inputs<'_>,
+        inputs: Inputs<'_>,
         columns: &[f32],
         (rows, first): (&[u32], usize),
         clock: &Clock,
     ) {
-        let layers = &pass.folded.layers;
+        self.shape(pass, inputs, rows.len());
+        for range in blocks(rows.len()) {
+            self.first_level(pass, inputs, range.clone(), first);
+            self.add_numbers(pass, inputs.numbers, columns, (rows, range.clone()), clock);
+            for level in 0..self.outputs.len() {
+                if let Some(layer) = pass.layer_of(level).filter(|_| level > 0) {
+                    let (below, above) = self.outputs.split_at_mut(level);
+                    let (x, mut y) =
+                        (below[level - 1].rows_view(range.clone()), above[0].rows_view_mut(range.clone()));
+                    y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
+                    clock.gemm(1.0, x, layer.kernel.view(), 1.0, y);
+                }
+                if level + 1 < self.outputs.len() || pass.layer_of(level).is_none() {
+                    self.finish(pass, level, range.clone(), first);
+                }
+            }
+        }
+        let last = self.outputs.len() - 1;
+        if pass.config.l2_normalise {
+            self.inverse_norms = l2_normalise(self.outputs[last].view_mut());
+        }
+        self.append(inputs.tail, first);
+    }
+
+    /// Gives all levels their shapes.
+    fn shape(&mut self, pass: Pass<'_>, inputs: Inputs<'_>, rows: usize) {
         self.outputs.resize_with(pass.levels(), Matrix::default);
         self.slopes.resize_with(pass.levels(), Matrix::default);
-        let first_layer = layers.first().filter(|_| !pass.is_plain());
-        let bias = first_layer.map(|layer| layer.bias.as_slice().unwrap_or_default());
-        let x = &mut self.outputs[0];
-        x.reshape(rows.len(), bias.map_or(width, <[f32]>::len));
+        for (level, (output, slopes)) in self.outputs.iter_mut().zip(&mut self.slopes).enumerate() {
+            let width = pass.layer_of(level).map_or(inputs.width, |layer| layer.bias.len());
+            output.reshape(rows, width);
+            if pass.through(level) == Through::Slopes {
+                slopes.reshape(rows, width);
+            }
+        }
+        self.numbers.reshape(rows, inputs.numbers.at.len());
+    }
+
+    /// What tables give to the first level.
+    fn first_level(&mut self, pass: Pass<'_>, inputs: Inputs<'_>, range: Range<usize>, first: usize) {
+        let bias = pass.layer_of(0).map(|layer| layer.bias.as_slice().unwrap_or_default());
+        let (x, parts) = (&mut self.outputs[0], inputs.parts);
         Arch::new().dispatch(
             #[inline(always)]
             || {
-                for i in 0..rows.len() {
+                for i in range {
                     let x = x.row_mut(i);
                     match bias {
                         Some(bias) => {
@@ -119,36 +154,15 @@ impl Chunk {
                 }
             },
         );
-        self.add_numbers(numbers, columns, rows, bias.is_none(), clock);
-        for level in 0..self.outputs.len() {
-            let layer = level.checked_sub(usize::from(pass.is_plain()));
-            let (below, above) = self.outputs.split_at_mut(level);
-            if let (Some(below), Some(layer)) = (below.last(), layer) {
-                let layer = &layers[layer];
-                above[0].reshape(rows.len(), layer.bias.len());
-                let mut y = above[0].view_mut();
-                y.rows_mut().into_iter().for_each(|mut row| row.assign(&layer.bias));
-                clock.gemm(1.0, below.view(), layer.kernel.view(), 1.0, y);
-            }
-            if layer.is_none_or(|layer| layer + 1 < layers.len()) {
-                self.finish(pass, level, first);
-            }
-        }
-        let last = self.outputs.len() - 1;
-        if pass.config.l2_normalise {
-            self.inverse_norms = l2_normalise(self.outputs[last].view_mut());
-        }
-        self.append(tail, first);
     }
 
     /// Activation and dropout of a level.
-    fn finish(&mut self, pass: Pass<'_>, level: usize, first: usize) {
+    fn finish(&mut self, pass: Pass<'_>, level: usize, range: Range<usize>, first: usize) {
         let (x, slopes) = (&mut self.outputs[level], &mut self.slopes[level]);
-        let (rows, width) = x.view().dim();
-        if pass.through(level) == Through::Slopes {
-            slopes.reshape(rows, width);
-        }
-        pass.finish(level, x.as_mut_slice(), slopes.as_mut_slice(), width, first);
+        let (width, member) = (x.cols(), first + range.start);
+        let slopes =
+            if pass.through(level) == Through::Slopes { slopes.run_mut(range.clone()) } else { &mut [] };
+        pass.finish(level, x.run_mut(range), slopes, width, member);
     }
 
     fn append(&mut self, tail: Tail<'_>, first: usize) {
@@ -170,81 +184,87 @@ impl Chunk {
         }
     }
 
+    /// What number columns give to the first level.
     fn add_numbers(
         &mut self,
-        numbers: &Numbers,
+        pass: Pass<'_>,
+        Numbers { at, kernel }: &Numbers,
         columns: &[f32],
-        rows: &[u32],
-        is_plain: bool,
+        (rows, range): (&[u32], Range<usize>),
         clock: &Clock,
     ) {
-        let n = numbers.at.len();
+        let (n, x) = (at.len(), &mut self.outputs[0]);
         if n == 0 {
             return;
         }
-        self.numbers.reshape(rows.len(), n);
-        for (i, &row) in rows.iter().enumerate() {
-            let from = row as usize * n;
+        for i in range.clone() {
+            let from = rows[i] as usize * n;
             self.numbers.row_mut(i).copy_from_slice(&columns[from..from + n]);
         }
-        if is_plain {
-            for i in 0..rows.len() {
-                let x = self.outputs[0].row_mut(i);
-                numbers.at.iter().zip(self.numbers.row(i)).for_each(|(&at, number)| x[at] = *number);
-            }
-            return;
+        if !pass.is_plain() {
+            let numbers = self.numbers.rows_view(range.clone());
+            return clock.gemm(1.0, numbers, kernel.view(), 1.0, x.rows_view_mut(range));
         }
-        clock.gemm(1.0, self.numbers.view(), numbers.kernel.view(), 1.0, self.outputs[0].view_mut());
+        for i in range {
+            let x = x.row_mut(i);
+            at.iter().zip(self.numbers.row(i)).for_each(|(&at, number)| x[at] = *number);
+        }
     }
 
-    /// Carries [`Chunk::d`] back to the first layer's output and leaves the layers' gradients.
+    /// Carries the embeddings' gradients back to the first layer's output and leaves the layers' gradients.
     pub(super) fn backward(&mut self, pass: Pass<'_>, numbers_width: usize, with_gram: bool, clock: &Clock) {
         self.cut_tail();
-        let Self { numbers, outputs, slopes, inverse_norms, d, below, d_dense, gram, .. } = self;
-        let layers = &pass.folded.layers;
-        let fits = d_dense.len() == layers.len();
-        if !fits {
-            d_dense.clear();
-            for (i, layer) in layers.iter().enumerate() {
-                let rows = if pass.below(i).is_none() { numbers_width } else { layer.kernel.nrows() };
-                let kernel = Array2::zeros((rows, layer.kernel.ncols()));
-                d_dense.push(Dense { kernel, bias: Array1::zeros(layer.bias.len()) });
-            }
-        }
-        let at_layer = |i: usize, d: &Matrix| {
-            let input = pass.below(i).map_or(&*numbers, |level| &outputs[level]);
-            let Dense { kernel, bias } = &mut d_dense[i];
-            if !kernel.is_empty() {
-                clock.gemm(1.0, input.view().reversed_axes(), d.view(), 0.0, kernel.view_mut());
-            }
-            sum_rows(d, bias.as_slice_mut().unwrap_or_default());
-        };
+        self.shape_gradients(pass, numbers_width);
+        let Self { numbers, outputs, slopes, inverse_norms, way, d_dense, gram, .. } = self;
         let trace = Trace {
             normalised: |i: usize| (outputs[outputs.len() - 1].row(i), inverse_norms[i]),
             of_level: |through: Through, level: usize, i: usize| {
                 if through == Through::Slopes { slopes[level].row(i) } else { outputs[level].row(i) }
             },
         };
-        walk_back(pass, [&mut *d, below], trace, at_layer, clock);
-        if with_gram {
-            matrix::gram(d, gram, clock);
+        let at_layer = |i: usize, range: Range<usize>, d: ArrayView2<'_, f32>| {
+            let input = pass.below(i).map_or(&*numbers, |level| &outputs[level]);
+            let (Dense { kernel, bias }, is_first) = (&mut d_dense[i], range.start == 0);
+            if !kernel.is_empty() {
+                let (input, beta) = (input.rows_view(range), if is_first { 0.0 } else { 1.0 });
+                clock.gemm(1.0, input.reversed_axes(), d, beta, kernel.view_mut());
+            }
+            sum_rows(&d, is_first, bias.as_slice_mut().unwrap_or_default());
+        };
+        let at_end = |range: Range<usize>, d: ArrayView2<'_, f32>| {
+            if with_gram {
+                add_gram(&d, gram, range.start == 0, clock);
+            }
+        };
+        walk_back(pass, way, true, trace, at_layer, at_end, clock);
+    }
+
+    /// Gives the layers' gradients their shapes.
+    fn shape_gradients(&mut self, pass: Pass<'_>, numbers_width: usize) {
+        let layers = &pass.folded.layers;
+        if self.d_dense.len() == layers.len() {
+            return;
         }
+        let gradient = |(i, layer): (usize, &Dense)| {
+            let rows = if pass.below(i).is_none() { numbers_width } else { layer.kernel.nrows() };
+            let kernel = Array2::zeros((rows, layer.kernel.ncols()));
+            Dense { kernel, bias: Array1::zeros(layer.bias.len()) }
+        };
+        self.d_dense = layers.iter().enumerate().map(gradient).collect();
     }
 
     /// Takes what embeddings end with off their gradient.
     fn cut_tail(&mut self) {
         let (rows, dim) = self.output().view().dim();
-        if self.d.view().ncols() == dim {
+        let d = &mut self.way.d;
+        if d.cols() == dim {
             return;
         }
         self.d_tail.reshape(rows, 1);
-        self.below.reshape(rows, dim);
         for i in 0..rows {
-            let d = self.d.row(i);
-            self.d_tail.row_mut(i)[0] = d[dim];
-            self.below.row_mut(i).copy_from_slice(&d[..dim]);
+            self.d_tail.row_mut(i)[0] = d.row(i)[dim];
         }
-        std::mem::swap(&mut self.d, &mut self.below);
+        d.narrow(dim);
     }
 
     /// What the way back asks of a row of a level.
@@ -258,10 +278,14 @@ impl Chunk {
     }
 }
 
-fn sum_rows(x: &Matrix, into: &mut [f32]) {
-    into.fill(0.0);
+/// Adds the rows of `x` to `into`, or, as the `first`, replaces it.
+fn sum_rows(x: &ArrayView2<'_, f32>, first: bool, into: &mut [f32]) {
+    if first {
+        into.fill(0.0);
+    }
+    let rows = x.as_slice().unwrap_or_default().chunks_exact(into.len().max(1));
     Arch::new().dispatch(
         #[inline(always)]
-        || (0..x.rows()).for_each(|i| add(into, x.row(i))),
+        || rows.for_each(|row| add(into, row)),
     );
 }

@@ -6,7 +6,7 @@
 //! `dbl = db R^T`.
 
 use super::clock::Clock;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use recs_core::model::{Activation, Dense, TowerConfig, TowerWeights};
 
 /// Layers, folded where they may be.
@@ -14,6 +14,8 @@ use recs_core::model::{Activation, Dense, TowerConfig, TowerWeights};
 pub(super) struct Folded {
     /// None when the tower has none.
     pub(super) layers: Vec<Dense>,
+    /// Kernels of the second layer and those behind it, turned, as the way back multiplies by them. `[out, in]`
+    turned: Vec<Array2<f32>>,
     /// R of each layer of the tower, when they are folded. `[out, dim]`
     rest: Vec<Array2<f32>>,
 }
@@ -31,6 +33,16 @@ impl Folded {
         match weights.dense.as_slice() {
             layers if layers.len() > 1 && is_linear => self.fold(layers, clock),
             layers => layers.clone_into(&mut self.layers),
+        }
+        let behind = self.layers.iter().skip(1);
+        self.turned = behind.map(|layer| layer.kernel.t().as_standard_layout().into_owned()).collect();
+    }
+
+    /// A layer's kernel, turned. `[out, in]`
+    pub(super) fn turned(&self, layer: usize) -> ArrayView2<'_, f32> {
+        match layer.checked_sub(1) {
+            Some(at) => self.turned[at].view(),
+            None => self.layers[layer].kernel.t(),
         }
     }
 

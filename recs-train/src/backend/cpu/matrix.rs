@@ -1,12 +1,14 @@
 //! Row-major numbers whose room is kept from step to step.
 
 use super::clock::Clock;
+use crate::aligned::Aligned;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
+use std::ops::Range;
 
 /// A matrix that changes its shape without giving memory back.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Matrix {
-    numbers: Vec<f32>,
+    numbers: Aligned,
     rows: usize,
     cols: usize,
 }
@@ -16,8 +18,19 @@ impl Matrix {
     pub(super) fn reshape(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
         if self.numbers.len() < rows * cols {
-            self.numbers.resize(rows * cols, 0.0);
+            let had = self.numbers.len();
+            let mut numbers = Aligned::zeros((rows * cols).max(had + had / 4));
+            numbers[..had].copy_from_slice(&self.numbers);
+            self.numbers = numbers;
         }
+    }
+
+    /// Keeps the first columns only.
+    pub(super) fn narrow(&mut self, cols: usize) {
+        for row in 1..self.rows {
+            self.numbers.copy_within(row * self.cols..row * self.cols + cols, row * cols);
+        }
+        self.cols = cols;
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -44,6 +57,25 @@ impl Matrix {
         &mut self.numbers[row * self.cols..(row + 1) * self.cols]
     }
 
+    /// Some rows, as one slice.
+    pub(super) fn run(&self, rows: Range<usize>) -> &[f32] {
+        &self.numbers[rows.start * self.cols..rows.end * self.cols]
+    }
+
+    pub(super) fn run_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
+        &mut self.numbers[rows.start * self.cols..rows.end * self.cols]
+    }
+
+    /// Some rows.
+    pub(super) fn rows_view(&self, rows: Range<usize>) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape((rows.len(), self.cols), self.run(rows)).expect("rows x cols numbers")
+    }
+
+    pub(super) fn rows_view_mut(&mut self, rows: Range<usize>) -> ArrayViewMut2<'_, f32> {
+        let shape = (rows.len(), self.cols);
+        ArrayViewMut2::from_shape(shape, self.run_mut(rows)).expect("rows x cols numbers")
+    }
+
     pub(super) fn view(&self) -> ArrayView2<'_, f32> {
         ArrayView2::from_shape((self.rows, self.cols), self.as_slice()).expect("rows x cols numbers")
     }
@@ -54,21 +86,27 @@ impl Matrix {
     }
 }
 
-/// Rows of a block of [`gram`].
+/// Rows of a block of [`add_gram`].
 const GRAM_BLOCK: usize = 32;
 
-/// `x^T x` of `x` `[rows, n]`: the blocks on and above the diagonal are computed, the others are copies.
-pub(super) fn gram(x: &Matrix, into: &mut Matrix, clock: &Clock) {
-    let n = x.cols;
+/// Adds `x^T x` of `x` `[rows, n]` to what the blocks on and above the diagonal of `into` `[n, n]` hold, or, as the `first`,
+/// replaces it; [`complete_gram`] gives the others.
+pub(super) fn add_gram(x: &ArrayView2<'_, f32>, into: &mut Matrix, first: bool, clock: &Clock) {
+    let (n, beta) = (x.ncols(), if first { 0.0 } else { 1.0 });
     into.reshape(n, n);
     for from in (0..n).step_by(GRAM_BLOCK) {
         let to = (from + GRAM_BLOCK).min(n);
-        let (left, right) = (x.view().slice_move(s![.., from..to]), x.view().slice_move(s![.., from..]));
-        clock.gemm(1.0, left.reversed_axes(), right, 0.0, into.view_mut().slice_move(s![from..to, from..]));
-        for i in to..n {
-            for j in from..to {
-                into.numbers[i * n + j] = into.numbers[j * n + i];
-            }
+        let (left, right) = (x.slice(s![.., from..to]), x.slice(s![.., from..]));
+        clock.gemm(1.0, left.reversed_axes(), right, beta, into.view_mut().slice_move(s![from..to, from..]));
+    }
+}
+
+/// Copies what is above the diagonal's blocks of a symmetric matrix to below them.
+pub(super) fn complete_gram(gram: &mut Matrix) {
+    let n = gram.cols;
+    for i in 0..n {
+        for j in 0..i / GRAM_BLOCK * GRAM_BLOCK {
+            gram.numbers[i * n + j] = gram.numbers[j * n + i];
         }
     }
 }

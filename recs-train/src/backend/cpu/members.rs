@@ -2,14 +2,16 @@
 
 use super::chunk::Chunk;
 use super::clock::Clock;
-use super::matrix;
+use super::matrix::{add_gram, complete_gram};
 use super::pass::{Pass, Through};
 use super::tower_backward::sum;
 use super::tower_step::TowerStep;
 use super::walk::{Trace, walk_back};
+use ndarray::ArrayView2;
 use pulp::Arch;
 use rayon::prelude::*;
 use recs_core::model::TowerWeights;
+use std::ops::Range;
 
 impl TowerStep {
     /// Where the rows of the batch stand for several members each: `write(i, d)` writes the gradient of the embedding of
@@ -19,10 +21,11 @@ impl TowerStep {
         let run = n.div_ceil(self.members.len()).max(1);
         self.members.par_iter_mut().enumerate().for_each(|(i, out)| {
             let from = (i * run).min(n);
-            out.d.reshape(run.min(n - from), dim);
+            let d = &mut out.way.d;
+            d.reshape(run.min(n - from), dim);
             Arch::new().dispatch(
                 #[inline(always)]
-                || (0..out.d.rows()).for_each(|i| write(from + i, out.d.row_mut(i))),
+                || (0..d.rows()).for_each(|i| write(from + i, d.row_mut(i))),
             );
         });
     }
@@ -42,12 +45,13 @@ impl TowerStep {
         chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, false, clock));
         let used = rows.len().div_ceil(members_run);
         sum(&mut self.gram, self.members[..used].iter().map(|c| &c.gram));
+        complete_gram(&mut self.gram);
         self.tables_backward(weights, true, clock);
     }
 }
 
 impl Chunk {
-    /// Carries `d` back to the first layer's output, and leaves its gram matrix; `of` gives the chunk and the row there
+    /// Carries gradients back to the first layer's output, and leaves the gram matrix of those; `of` gives the chunk and the row there
     /// that has the activations of a row.
     fn carry_members<'a>(
         &mut self,
@@ -56,7 +60,7 @@ impl Chunk {
         of: impl Fn(u32) -> (&'a Chunk, usize),
         clock: &Clock,
     ) {
-        let Self { d, below, gram, .. } = self;
+        let Self { way, gram, .. } = self;
         let trace = Trace {
             normalised: |i: usize| {
                 let (chunk, row) = of(rows[i]);
@@ -67,7 +71,8 @@ impl Chunk {
                 chunk.level_row(through, level, row)
             },
         };
-        walk_back(pass, [&mut *d, below], trace, |_, _| {}, clock);
-        matrix::gram(d, gram, clock);
+        let at_end =
+            |range: Range<usize>, d: ArrayView2<'_, f32>| add_gram(&d, gram, range.start == 0, clock);
+        walk_back(pass, way, false, trace, |_, _, _| {}, at_end, clock);
     }
 }

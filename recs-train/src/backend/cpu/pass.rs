@@ -3,7 +3,7 @@
 use super::folded::Folded;
 use crate::dropout::{Mask, TowerDropout};
 use recs_core::kernel::{activate_in_place, activate_with_slopes};
-use recs_core::model::{Activation, TowerConfig};
+use recs_core::model::{Activation, Dense, TowerConfig};
 use recs_core::schema::Tower;
 
 /// What a tower drops, and in which step.
@@ -74,6 +74,11 @@ impl Pass<'_> {
 
     pub(super) fn levels(&self) -> usize {
         self.folded.layers.len() + usize::from(self.is_plain())
+    }
+
+    /// The layer whose output a level is; None for the concatenated features.
+    pub(super) fn layer_of(&self, level: usize) -> Option<&Dense> {
+        self.folded.layers.get(level.checked_sub(usize::from(self.is_plain()))?)
     }
 
     /// The level that a layer reads; None for one that reads tables.

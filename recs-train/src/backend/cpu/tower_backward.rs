@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::gradients::{SparseGradient, TowerGradients};
-use super::matrix::Matrix;
+use super::matrix::{Matrix, complete_gram};
 use super::part::TablePart;
 use super::shared::TableGradient;
 use super::tower_step::TowerStep;
@@ -22,6 +22,7 @@ impl TowerStep {
         self.chunks = chunks;
         if with_gram {
             sum(&mut self.gram, self.chunks.iter().map(|c| &c.gram));
+            complete_gram(&mut self.gram);
         }
         self.tables_backward(weights, with_gram, clock);
     }
@@ -35,7 +36,7 @@ impl TowerStep {
             if bias_at == Some(at) {
                 part.backward(|i| chunks[i / run].d_tail.row(i % run), None, None, clock);
             } else {
-                part.backward(|i| chunks[i / run].d.row(i % run), kernel.as_ref(), gram.as_ref(), clock);
+                part.backward(|i| chunks[i / run].way.d.row(i % run), kernel.as_ref(), gram.as_ref(), clock);
             }
         });
         self.parts = parts;

@@ -204,7 +204,7 @@ impl TowerStep {
 
     /// Gradient of the embedding of row `row`, before the backward pass.
     pub(super) fn gradient(&self, row: usize) -> &[f32] {
-        self.chunks[row / self.run].d.row(row % self.run)
+        self.chunks[row / self.run].way.d.row(row % self.run)
     }
 
     /// Rows of a chunk.
