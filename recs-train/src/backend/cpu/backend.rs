@@ -4,7 +4,7 @@ use super::batch::Candidates;
 use super::check::check_settings;
 use super::clock::Clock;
 use super::gradients::Gradients;
-use super::matrix::Matrix;
+use super::members::Contrasts;
 use super::objective::Thread;
 use super::sampling::Sampling;
 use super::shared::{SharedTables, Towers};
@@ -42,7 +42,7 @@ pub struct CpuBackend {
     pub(super) candidate: TowerStep,
     pub(super) candidates: Candidates,
     pub(super) threads: Vec<Thread>,
-    pub(super) common: Matrix,
+    pub(super) contrasts: Contrasts,
     pub(super) clock: Clock,
     /// 0, 1, 2, … and 1, 1, 1, …: the offsets and weights of rows with one target each.
     pub(super) ones: (Vec<u32>, Vec<f32>),
@@ -90,7 +90,7 @@ impl CpuBackend {
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| Thread::new(config.loss)).collect(),
             sampling: Sampling::new(&config, log_q, products, model.embedding_dim()),
-            common: Matrix::default(),
+            contrasts: Contrasts::default(),
             clock: Clock::default(),
             ones: (vec![0], Vec::new()),
             data,

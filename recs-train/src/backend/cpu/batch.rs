@@ -7,9 +7,8 @@ use super::tower_step::TowerStep;
 use crate::backend::Batch;
 use crate::data::TrainData;
 use crate::loss::{Columns, NO_COLUMN, Negatives};
-use pulp::Arch;
 use rayon::prelude::*;
-use recs_core::kernel::{add_scaled, dot};
+use recs_core::kernel::dot;
 use std::collections::HashMap;
 
 /// Embeddings that a thread copies at a time.
@@ -223,27 +222,8 @@ impl Candidates {
         }
     }
 
-    /// Mean gradient of the members of each column but for what is a member's own: `(d - sum of shares) / copies`.
-    pub(super) fn common<'a, 'b>(
-        &self,
-        into: &mut Matrix,
-        d: impl Fn(usize) -> &'a [f32],
-        share: impl Fn(usize) -> (&'b [f32], f32),
-    ) {
-        let (n, dim) = self.embeddings.view().dim();
-        into.reshape(n, dim);
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                (0..n).for_each(|i| into.row_mut(i).copy_from_slice(d(i)));
-                for (i, &slot) in self.distinct.slots.iter().enumerate() {
-                    let (q, factor) = share(i);
-                    add_scaled(into.row_mut(slot as usize), -factor, q);
-                }
-                for (i, copies) in self.copies.iter().enumerate() {
-                    into.row_mut(i).iter_mut().for_each(|x| *x /= copies);
-                }
-            },
-        );
+    /// How often the batch has each column.
+    pub(super) fn copies(&self) -> &[f32] {
+        &self.copies
     }
 }

@@ -29,8 +29,21 @@ pub(super) struct Chunk {
     pub(super) way: Way,
     /// Gradients of the layers; of the first one's kernel only the rows of the number columns.
     pub(super) d_dense: Vec<Dense>,
-    /// Sum of `d d^T` over the rows. `[out, out]`
+    /// Gradients of a block of rows by the numbers of their members.
+    mean: Matrix,
+    /// Sum of `d d^T` over the members. `[out, out]`
     pub(super) gram: Matrix,
+}
+
+/// How many members of the batch a row stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Members<'a> {
+    /// Nobody asks.
+    Uncounted,
+    /// One each.
+    One,
+    /// So many, from the first row on; contrasts between them are carried elsewhere.
+    Several(&'a [f32]),
 }
 
 /// What embeddings end with.
@@ -212,10 +225,16 @@ impl Chunk {
     }
 
     /// Carries the embeddings' gradients back to the first layer's output and leaves the layers' gradients.
-    pub(super) fn backward(&mut self, pass: Pass<'_>, numbers_width: usize, with_gram: bool, clock: &Clock) {
+    pub(super) fn backward(
+        &mut self,
+        pass: Pass<'_>,
+        numbers_width: usize,
+        members: Members<'_>,
+        clock: &Clock,
+    ) {
         self.cut_tail();
         self.shape_gradients(pass, numbers_width);
-        let Self { numbers, outputs, slopes, inverse_norms, way, d_dense, gram, .. } = self;
+        let Self { numbers, outputs, slopes, inverse_norms, way, d_dense, mean, gram, .. } = self;
         let trace = Trace {
             normalised: |i: usize| (outputs[outputs.len() - 1].row(i), inverse_norms[i]),
             of_level: |through: Through, level: usize, i: usize| {
@@ -232,8 +251,14 @@ impl Chunk {
             sum_rows(&d, is_first, bias.as_slice_mut().unwrap_or_default());
         };
         let at_end = |range: Range<usize>, d: ArrayView2<'_, f32>| {
-            if with_gram {
-                add_gram(&d, gram, range.start == 0, clock);
+            let is_first = range.start == 0;
+            match members {
+                Members::Uncounted => {}
+                Members::One => add_gram([&d, &d], gram, is_first, clock),
+                Members::Several(copies) => {
+                    mean.divide_rows(&d, &copies[range]);
+                    add_gram([&mean.view(), &d], gram, is_first, clock);
+                }
             }
         };
         walk_back(pass, way, true, trace, at_layer, at_end, clock);

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use crate::aligned::Aligned;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
+use pulp::Arch;
 use std::ops::Range;
 
 /// A matrix that changes its shape without giving memory back.
@@ -25,12 +26,34 @@ impl Matrix {
         }
     }
 
+    /// Takes rows divided by a number each.
+    pub(super) fn divide_rows(&mut self, rows: &ArrayView2<'_, f32>, by: &[f32]) {
+        let (n, cols) = rows.dim();
+        self.reshape(n, cols);
+        let from = rows.as_slice().unwrap_or_default().chunks_exact(cols.max(1));
+        let to = self.as_mut_slice().chunks_exact_mut(cols.max(1));
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((to, from), by) in to.zip(from).zip(by) {
+                    let factor = 1.0 / by;
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = factor * from);
+                }
+            },
+        );
+    }
+
     /// Keeps the first columns only.
     pub(super) fn narrow(&mut self, cols: usize) {
         for row in 1..self.rows {
             self.numbers.copy_within(row * self.cols..row * self.cols + cols, row * cols);
         }
         self.cols = cols;
+    }
+
+    /// Keeps the first rows only.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -89,14 +112,14 @@ impl Matrix {
 /// Rows of a block of [`add_gram`].
 const GRAM_BLOCK: usize = 32;
 
-/// Adds `x^T x` of `x` `[rows, n]` to what the blocks on and above the diagonal of `into` `[n, n]` hold, or, as the `first`,
-/// replaces it; [`complete_gram`] gives the others.
-pub(super) fn add_gram(x: &ArrayView2<'_, f32>, into: &mut Matrix, first: bool, clock: &Clock) {
+/// Adds `x^T y`, which must be symmetric, of `x` and `y` `[rows, n]` to what the blocks on and above the diagonal of `into`
+/// `[n, n]` hold, or, as the `first`, replaces it; [`complete_gram`] gives the others.
+pub(super) fn add_gram([x, y]: [&ArrayView2<'_, f32>; 2], into: &mut Matrix, first: bool, clock: &Clock) {
     let (n, beta) = (x.ncols(), if first { 0.0 } else { 1.0 });
     into.reshape(n, n);
     for from in (0..n).step_by(GRAM_BLOCK) {
         let to = (from + GRAM_BLOCK).min(n);
-        let (left, right) = (x.slice(s![.., from..to]), x.slice(s![.., from..]));
+        let (left, right) = (x.slice(s![.., from..to]), y.slice(s![.., from..]));
         clock.gemm(1.0, left.reversed_axes(), right, beta, into.view_mut().slice_move(s![from..to, from..]));
     }
 }

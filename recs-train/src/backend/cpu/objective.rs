@@ -9,7 +9,7 @@ use crate::data::TrainData;
 use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction, Targets};
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2};
-use recs_core::kernel::{add, add_scaled, dot};
+use recs_core::kernel::{add, dot};
 use std::sync::Arc;
 
 type View<'a> = ArrayView2<'a, f32>;
@@ -154,7 +154,7 @@ impl CpuBackend {
 
     pub(super) fn backward(&mut self, weight: f32) {
         let temperature = self.learned_temperature().unwrap_or(self.config.loss.temperature);
-        let Self { weights, query, candidate, candidates, threads, common, clock, config, .. } = self;
+        let Self { weights, query, candidate, candidates, threads, contrasts, clock, config, .. } = self;
         let clock = &*clock;
         if !matches!(config.clip, Clip::PerVariable { .. }) {
             rayon::join(
@@ -163,22 +163,14 @@ impl CpuBackend {
             );
             return;
         }
-        // Keras takes the norm of an embedding's gradient over the rows of the batch: those of equal candidates, too.
+        // Beside what equal candidates have in common, a member's gradient is its own query by its share.
         let (scale, run) = (weight / temperature, query.run());
-        let share = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
-        let embeddings = &*candidate;
-        candidates.common(common, |i| embeddings.gradient(i), share);
-        let slots = candidates.slots();
-        let common = &*common;
-        let member = |i: usize, d: &mut [f32]| {
-            let (q, factor) = share(i);
-            d.copy_from_slice(common.row(slots[i] as usize));
-            add_scaled(d, factor, q);
-        };
-        candidate.set_members(slots.len(), member);
+        let own = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
+        contrasts.fill((candidates.trained(), candidate.output_width()), candidates.slots(), own);
+        let copies = candidates.copies();
         rayon::join(
             || query.backward(&weights.query, true, clock),
-            || candidate.backward_with_members(&weights.candidate, slots, clock),
+            || candidate.backward_with_members(&weights.candidate, contrasts, copies, clock),
         );
     }
 }

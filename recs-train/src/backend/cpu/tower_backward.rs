@@ -1,5 +1,6 @@
 //! The way back through a tower: runs of rows in parallel, then tables.
 
+use super::chunk::Members;
 use super::clock::Clock;
 use super::gradients::{SparseGradient, TowerGradients};
 use super::matrix::{Matrix, complete_gram};
@@ -18,7 +19,8 @@ impl TowerStep {
         let numbers = self.numbers.at.len();
         let mut chunks = std::mem::take(&mut self.chunks);
         let pass = self.pass();
-        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, with_gram, clock));
+        let members = if with_gram { Members::One } else { Members::Uncounted };
+        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, members, clock));
         self.chunks = chunks;
         if with_gram {
             sum(&mut self.gram, self.chunks.iter().map(|c| &c.gram));

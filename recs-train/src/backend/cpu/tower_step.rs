@@ -202,11 +202,6 @@ impl TowerStep {
         self.chunks[0].output().view().ncols()
     }
 
-    /// Gradient of the embedding of row `row`, before the backward pass.
-    pub(super) fn gradient(&self, row: usize) -> &[f32] {
-        self.chunks[row / self.run].way.d.row(row % self.run)
-    }
-
     /// Rows of a chunk.
     pub(super) fn run(&self) -> usize {
         self.run
