@@ -29,10 +29,12 @@ impl Aligned {
         Self { room, from, len }
     }
 
-    /// Grows to `len` numbers at least, whatever they are then.
+    /// Grows to `len` numbers at least, by a quarter or more; those it has stay.
     pub(crate) fn at_least(&mut self, len: usize) {
         if self.len < len {
-            *self = Self::zeros(len);
+            let mut grown = Self::zeros(len.max(self.len + self.len / 4));
+            grown[..self.len].copy_from_slice(self);
+            *self = grown;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Matrix product over ndarray views, on the calling thread: [`tile`](super::tile) for what a training step multiplies, the
 //! `gemm` crate for everything else.
 
-use super::tile::{Product, strides};
+use super::tile::Product;
 use gemm::Parallelism;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -30,14 +30,19 @@ pub fn gemm(
     if m == 0 || n == 0 {
         return;
     }
+    // A matrix of one column may have any distance to a next one.
+    let strides = |of: &[isize], columns: usize| [of[0], if columns == 1 { 1 } else { of[1] }];
     let (a_strides, b_strides) = (strides(a.strides(), k), strides(b.strides(), n));
     let [c_rs, c_cs] = strides(c.strides(), n);
     if c_cs == 1 && (b_strides[1] == 1 || m >= TURN_ROWS) {
-        // SAFETY: the views live; `c` is borrowed mutably, so it overlaps neither `a` nor `b`.
-        return unsafe { Product::new(alpha, a, b, beta, c).compute() };
+        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+        let product = Product { m, k, n, alpha, beta, a, a_strides, b, b_strides, c, c_stride: c_rs };
+        // SAFETY: pointers and strides are those of live views of these shapes; `c` is borrowed mutably, so it overlaps
+        // neither `a` nor `b`.
+        return unsafe { product.compute() };
     }
     let ([a_rs, a_cs], [b_rs, b_cs]) = (a_strides, b_strides);
-    // SAFETY: pointers and strides are those of live views of these shapes; `c` overlaps neither `a` nor `b`.
+    // SAFETY: as above.
     unsafe {
         gemm::gemm(
             m,

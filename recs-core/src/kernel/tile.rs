@@ -8,7 +8,6 @@
 //! Each number of the result is the sum over k in ascending order, in blocks of [`DEPTH`], whatever tile it falls into: a row of
 //! the result does not depend on how many others there are.
 
-use ndarray::{ArrayView2, ArrayViewMut2};
 use pulp::{Arch, MemMask, Simd, WithSimd};
 use std::mem::MaybeUninit;
 
@@ -41,33 +40,7 @@ pub(super) struct Product {
     pub(super) c_stride: isize,
 }
 
-/// Distances of rows and of columns; a matrix of one column may have any to a next one.
-pub(super) fn strides(of: &[isize], columns: usize) -> [isize; 2] {
-    [of[0], if columns == 1 { 1 } else { of[1] }]
-}
-
 impl Product {
-    /// Of views.
-    ///
-    /// # Panics
-    /// When columns of `c` are not beside each other.
-    // Views are passed by value as ndarray's own functions take them.
-    #[allow(clippy::needless_pass_by_value)]
-    pub(super) fn new(
-        alpha: f32,
-        a: ArrayView2<'_, f32>,
-        b: ArrayView2<'_, f32>,
-        beta: f32,
-        mut c: ArrayViewMut2<'_, f32>,
-    ) -> Self {
-        let ((m, k), n) = (a.dim(), b.ncols());
-        let (a_strides, b_strides) = (strides(a.strides(), k), strides(b.strides(), n));
-        let [c_stride, beside] = strides(c.strides(), n);
-        assert!(beside == 1, "columns of the result must be beside each other");
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-        Self { m, k, n, alpha, beta, a, a_strides, b, b_strides, c, c_stride }
-    }
-
     /// Computes it on the calling thread.
     ///
     /// # Safety
@@ -175,9 +148,7 @@ impl Product {
         }
         sums
     }
-}
 
-impl Product {
     /// `alpha * sum + beta * c` for row `i` and the columns from `j` on; behind the first rows of `b` beta is 1.
     ///
     /// # Safety

@@ -221,9 +221,4 @@ impl Candidates {
             longest: self.longest,
         }
     }
-
-    /// How often the batch has each column.
-    pub(super) fn copies(&self) -> &[f32] {
-        &self.copies
-    }
 }

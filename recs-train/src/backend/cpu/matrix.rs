@@ -18,12 +18,7 @@ impl Matrix {
     /// Takes another shape; what the numbers are is left open.
     pub(super) fn reshape(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
-        if self.numbers.len() < rows * cols {
-            let had = self.numbers.len();
-            let mut numbers = Aligned::zeros((rows * cols).max(had + had / 4));
-            numbers[..had].copy_from_slice(&self.numbers);
-            self.numbers = numbers;
-        }
+        self.numbers.at_least(rows * cols);
     }
 
     /// Takes rows divided by a number each.

@@ -73,12 +73,12 @@ impl Contrasts {
 }
 
 impl TowerStep {
-    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, `copies` of them.
+    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, which
+    /// have `contrasts`.
     pub(super) fn backward_with_members(
         &mut self,
         weights: &TowerWeights,
         contrasts: &Contrasts,
-        copies: &[f32],
         clock: &Clock,
     ) {
         let Self { config, folded, dropout, chunks, run, members, numbers, .. } = self;
@@ -96,8 +96,8 @@ impl TowerStep {
             });
         }
         chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
-            let from = (i * run).min(copies.len());
-            chunk.backward(pass, numbers, Members::Several(&copies[from..]), clock);
+            let from = (i * run).min(contrasts.members.len());
+            chunk.backward(pass, numbers, Members::Several(&contrasts.members[from..]), clock);
         });
         sum(&mut self.gram, self.chunks.iter().chain(&self.members).map(|c| &c.gram));
         complete_gram(&mut self.gram);

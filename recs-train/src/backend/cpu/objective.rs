@@ -167,10 +167,9 @@ impl CpuBackend {
         let (scale, run) = (weight / temperature, query.run());
         let own = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
         contrasts.fill((candidates.trained(), candidate.output_width()), candidates.slots(), own);
-        let copies = candidates.copies();
         rayon::join(
             || query.backward(&weights.query, true, clock),
-            || candidate.backward_with_members(&weights.candidate, contrasts, copies, clock),
+            || candidate.backward_with_members(&weights.candidate, contrasts, clock),
         );
     }
 }
