@@ -8,6 +8,7 @@ mod it {
     mod checkpoint;
     mod checks;
     mod equal_candidates;
+    mod equal_queries;
     mod evaluation;
     mod finite_differences;
     mod losses;

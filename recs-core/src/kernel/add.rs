@@ -6,6 +6,25 @@ pub fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
+/// Numbers that [`sum_rows`] keeps in registers.
+const BLOCK: usize = 64;
+
+/// Makes `y` the sum of `rows`, which are as long as it or longer: their numbers are read once, those of `y` written once.
+#[inline(always)]
+pub fn sum_rows(y: &mut [f32], rows: &[&[f32]]) {
+    let (blocks, rest) = y.as_chunks_mut::<BLOCK>();
+    let done = blocks.len() * BLOCK;
+    for (i, y) in blocks.iter_mut().enumerate() {
+        let mut sum = [0.0; BLOCK];
+        for row in rows {
+            add(&mut sum, &row[i * BLOCK..(i + 1) * BLOCK]);
+        }
+        *y = sum;
+    }
+    rest.fill(0.0);
+    rows.iter().for_each(|row| add(rest, &row[done..]));
+}
+
 /// Adds `factor * x` to `y`, number by number, as far as both reach.
 #[inline(always)]
 pub fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {

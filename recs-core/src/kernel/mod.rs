@@ -21,7 +21,7 @@ mod tile;
 mod top_k;
 
 pub use activation::{activate_in_place, activate_with_slopes};
-pub use add::{add, add_scaled};
+pub use add::{add, add_scaled, sum_rows};
 pub use dot::{dot, dot_rows, dot_scalar};
 pub use exp::{exp, exp_in_place, exp_sum_biased};
 pub use gemm::gemm;

@@ -6,6 +6,7 @@ use super::clock::Clock;
 use super::gradients::Gradients;
 use super::members::Contrasts;
 use super::objective::Thread;
+use super::queries::Queries;
 use super::sampling::Sampling;
 use super::shared::{SharedTables, Towers};
 use super::tower_step::TowerStep;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 /// Trains on CPU threads of a pool of its own making.
 ///
-/// A step embeds each distinct table row and each distinct candidate of a batch once: its cost falls with their number, its
+/// A step embeds each distinct table row, query and candidate of a batch once: its cost falls with their number, its
 /// result is that of the batch as it stands. Large rooms are kept from step to step; what a step allocates has the size of
 /// the layers, or of the rows of a batch.
 #[derive(Debug)]
@@ -38,14 +39,14 @@ pub struct CpuBackend {
     pub(super) sampling: Sampling,
     pub(super) shared: SharedTables,
     pool: Arc<ThreadPool>,
+    pub(super) queries: Queries,
     pub(super) query: TowerStep,
     pub(super) candidate: TowerStep,
     pub(super) candidates: Candidates,
     pub(super) threads: Vec<Thread>,
-    pub(super) contrasts: Contrasts,
+    /// Of queries and of candidates.
+    pub(super) contrasts: [Contrasts; 2],
     pub(super) clock: Clock,
-    /// 0, 1, 2, … and 1, 1, 1, …: the offsets and weights of rows with one target each.
-    pub(super) ones: (Vec<u32>, Vec<f32>),
     /// Gradient of a learned log(1 / temperature).
     log_scale: f32,
 }
@@ -85,14 +86,14 @@ impl CpuBackend {
         Ok(Self {
             update: Update::new(&config, &weights, &model),
             shared,
+            queries: Queries::new(&config),
             query,
             candidate,
             candidates: Candidates::new(&data),
             threads: (0..threads).map(|_| Thread::new(config.loss)).collect(),
             sampling: Sampling::new(&config, log_q, products, model.embedding_dim()),
-            contrasts: Contrasts::default(),
+            contrasts: Default::default(),
             clock: Clock::default(),
-            ones: (vec![0], Vec::new()),
             data,
             model,
             config,

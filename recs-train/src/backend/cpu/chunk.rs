@@ -7,7 +7,7 @@ use super::pass::{Pass, Through};
 use super::walk::{Trace, Way, blocks, walk_back};
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
-use recs_core::kernel::add;
+use recs_core::kernel::{add, sum_rows};
 use recs_core::model::{Dense, l2_normalise};
 use std::ops::Range;
 
@@ -149,20 +149,21 @@ impl Chunk {
     fn first_level(&mut self, pass: Pass<'_>, inputs: Inputs<'_>, range: Range<usize>, first: usize) {
         let bias = pass.layer_of(0).map(|layer| layer.bias.as_slice().unwrap_or_default());
         let (x, parts) = (&mut self.outputs[0], inputs.parts);
+        let mut rows = Vec::with_capacity(parts.len() + 1);
         Arch::new().dispatch(
             #[inline(always)]
             || {
                 for i in range {
-                    let x = x.row_mut(i);
-                    match bias {
-                        Some(bias) => {
-                            x.copy_from_slice(bias);
-                            parts.iter().for_each(|part| part.add_to(first + i, x));
-                        }
-                        None => {
-                            x.fill(0.0);
-                            parts.iter().for_each(|part| part.add_to(first + i, &mut x[part.range()]));
-                        }
+                    let (x, member) = (x.row_mut(i), first + i);
+                    if let Some(bias) = bias {
+                        rows.clear();
+                        rows.push(bias);
+                        rows.extend(parts.iter().filter_map(|part| part.single(member)));
+                        sum_rows(x, &rows);
+                        parts.iter().for_each(|part| part.add_history(member, x));
+                    } else {
+                        x.fill(0.0);
+                        parts.iter().for_each(|part| part.add_to(member, &mut x[part.range()]));
                     }
                 }
             },
@@ -248,7 +249,7 @@ impl Chunk {
                 let (input, beta) = (input.rows_view(range), if is_first { 0.0 } else { 1.0 });
                 clock.gemm(1.0, input.reversed_axes(), d, beta, kernel.view_mut());
             }
-            sum_rows(&d, is_first, bias.as_slice_mut().unwrap_or_default());
+            add_rows(&d, is_first, bias.as_slice_mut().unwrap_or_default());
         };
         let at_end = |range: Range<usize>, d: ArrayView2<'_, f32>| {
             let is_first = range.start == 0;
@@ -304,7 +305,7 @@ impl Chunk {
 }
 
 /// Adds the rows of `x` to `into`, or, as the `first`, replaces it.
-fn sum_rows(x: &ArrayView2<'_, f32>, first: bool, into: &mut [f32]) {
+fn add_rows(x: &ArrayView2<'_, f32>, first: bool, into: &mut [f32]) {
     if first {
         into.fill(0.0);
     }

@@ -6,7 +6,7 @@
 //! | `backend.rs` | [`CpuBackend`]: its making, a step |
 //! | `check.rs` | what it refuses |
 //! | `objective.rs` | forward pass, loss and backward pass of a batch |
-//! | `batch.rs` | the candidates of a batch, each once |
+//! | `queries.rs`, `batch.rs` | the queries and the candidates of a batch, each once |
 //! | `sampling.rs` | uniform draws, columns of earlier steps, how often a column is sampled |
 //! | `tower_step.rs`, `tower_tables.rs`, `tower_backward.rs` | one tower through one step: forward, its tables, back |
 //! | `members.rs` | the way back for single members of a batch |
@@ -34,6 +34,7 @@ mod members;
 mod objective;
 mod part;
 mod pass;
+mod queries;
 mod sampling;
 mod shared;
 mod tower_backward;

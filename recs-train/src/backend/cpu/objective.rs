@@ -2,11 +2,12 @@
 
 use super::backend::CpuBackend;
 use super::matrix::Matrix;
+use super::queries::Queries;
 use super::shared::Towers;
 use super::tower_step::Rows;
 use crate::backend::Batch;
 use crate::data::TrainData;
-use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction, Targets};
+use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction};
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use recs_core::kernel::{add, dot};
@@ -73,18 +74,26 @@ impl CpuBackend {
             self.query.set_counterpart(temperature);
             self.threads.iter_mut().for_each(|thread| thread.objective.set_temperature(temperature));
         }
-        let Self { data, weights, update, sampling, shared, query, candidate, candidates, clock, .. } = self;
+        let Self {
+            data,
+            weights,
+            update,
+            sampling,
+            shared,
+            queries,
+            query,
+            candidate,
+            candidates,
+            clock,
+            ..
+        } = self;
         query.open(sampling.step());
         candidate.open(sampling.step());
         let (data, clock) = (&**data, &*clock);
-        let queries = Rows {
-            ids: &data.query.ids,
-            numbers: &data.query.numbers,
-            batch: batch.rows,
-            histories: batch.histories,
-        };
         if !shared.is_empty() {
+            queries.fill(&data.query, batch);
             candidates.fill(data, batch, sampling);
+            let queries = customers(data, queries, batch);
             let towers = Towers { query: &mut *query, candidate: &mut *candidate };
             shared.read(towers, weights, update, [queries, products(data, &candidates.distinct.ids)]);
         }
@@ -94,7 +103,12 @@ impl CpuBackend {
         let (q, c) = (Arc::make_mut(&mut weights.query), Arc::make_mut(&mut weights.candidate));
         let dim = self.model.embedding_dim();
         rayon::join(
-            || query.forward(q, query_states, steps, queries, clock),
+            || {
+                if shared.is_empty() {
+                    queries.fill(&data.query, batch);
+                }
+                query.forward(q, query_states, steps, customers(data, queries, batch), clock);
+            },
             || {
                 if shared.is_empty() {
                     candidates.fill(data, batch, sampling);
@@ -109,16 +123,10 @@ impl CpuBackend {
     /// Loss, and the gradients of the embeddings in the towers' chunks.
     pub(super) fn loss(&mut self, batch: Batch<'_>, weight: f32) -> Retrieval {
         let learns = self.update.temperature.is_some();
-        let Self { query, candidate, candidates, sampling, threads, clock, ones, .. } = self;
-        let rows = batch.rows.len();
-        ones.0.extend(ones.0.len() as u32..=rows as u32);
-        ones.1.resize(rows.max(ones.1.len()), 1.0);
+        let Self { queries, query, candidate, candidates, sampling, threads, clock, .. } = self;
+        let rows = queries.rows.len();
         let columns = candidates.columns();
-        let slots = candidates.slots();
-        let targets = match batch.targets {
-            None => Targets { offsets: &ones.0[..=rows], columns: slots, weights: &ones.1 },
-            Some(targets) => Targets { columns: slots, ..targets },
-        };
+        let targets = queries.targets(batch, candidates.slots());
         sampling.draw_negatives(targets, columns);
         let (run, clock, sampling) = (query.run(), &*clock, &*sampling);
         let (trained, dim) = (candidates.trained(), columns.embeddings.ncols());
@@ -154,7 +162,9 @@ impl CpuBackend {
 
     pub(super) fn backward(&mut self, weight: f32) {
         let temperature = self.learned_temperature().unwrap_or(self.config.loss.temperature);
-        let Self { weights, query, candidate, candidates, threads, contrasts, clock, config, .. } = self;
+        let Self {
+            weights, queries, query, candidate, candidates, threads, contrasts, clock, config, ..
+        } = self;
         let clock = &*clock;
         if !matches!(config.clip, Clip::PerVariable { .. }) {
             rayon::join(
@@ -163,15 +173,31 @@ impl CpuBackend {
             );
             return;
         }
-        // Beside what equal candidates have in common, a member's gradient is its own query by its share.
-        let (scale, run) = (weight / temperature, query.run());
-        let own = |i: usize| (query.embedding(i), scale * threads[i / run].shares[i % run]);
-        contrasts.fill((candidates.trained(), candidate.output_width()), candidates.slots(), own);
+        // Beside what members of one row have in common, the gradient of a member's candidate is its query by its share, that
+        // of its query its own candidate.
+        let (scale, run, dim) = (weight / temperature, query.run(), candidate.output_width());
+        let (members, slots) = (&queries.members, candidates.slots());
+        let of_candidate = |i: usize| {
+            let at = members[i] as usize;
+            (query.embedding(at), scale * threads[at / run].shares[at % run])
+        };
+        let of_query = |i: usize| (candidate.embedding(slots[i] as usize), -scale);
+        let [of_queries, of_candidates] = contrasts;
         rayon::join(
-            || query.backward(&weights.query, true, clock),
-            || candidate.backward_with_members(&weights.candidate, contrasts, clock),
+            || of_queries.fill((queries.rows.len(), dim), members, of_query),
+            || of_candidates.fill((candidates.trained(), dim), slots, of_candidate),
+        );
+        rayon::join(
+            || query.backward_with_members(&weights.query, of_queries, clock),
+            || candidate.backward_with_members(&weights.candidate, of_candidates, clock),
         );
     }
+}
+
+/// What the query tower reads.
+fn customers<'a>(data: &'a TrainData, queries: &'a Queries, batch: Batch<'a>) -> Rows<'a> {
+    let columns = &data.query;
+    Rows { ids: &columns.ids, numbers: &columns.numbers, batch: &queries.rows, histories: batch.histories }
 }
 
 /// What the candidate tower reads.

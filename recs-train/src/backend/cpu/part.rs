@@ -110,8 +110,22 @@ impl TablePart {
     /// Adds to `y` what member `i` of the batch has: the products of its rows with the kernel.
     #[inline(always)]
     pub(super) fn add_to(&self, i: usize, y: &mut [f32]) {
+        match self.single(i) {
+            Some(product) => add(y, product),
+            None => self.add_history(i, y),
+        }
+    }
+
+    /// What member `i` of the batch has, where that is one row.
+    #[inline(always)]
+    pub(super) fn single(&self, i: usize) -> Option<&[f32]> {
+        self.column.is_some().then(|| self.products().row(self.distinct.slots[i] as usize))
+    }
+
+    /// Adds to `y` what member `i` of the batch has in a history, if that is what the part reads.
+    #[inline(always)]
+    pub(super) fn add_history(&self, i: usize, y: &mut [f32]) {
         if self.column.is_some() {
-            add(y, self.products().row(self.distinct.slots[i] as usize));
             return;
         }
         for at in self.offsets[i] as usize..self.offsets[i + 1] as usize {
