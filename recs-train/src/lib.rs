@@ -47,6 +47,7 @@ pub mod dropout;
 /// The error of this crate.
 pub mod error;
 pub mod loss;
+mod matrix;
 pub mod optim;
 mod range;
 pub mod schedule;

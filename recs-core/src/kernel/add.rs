@@ -30,3 +30,23 @@ pub fn sum_rows(y: &mut [f32], rows: &[&[f32]]) {
 pub fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_rows_are_those_of_their_numbers() {
+        for width in [0, 1, 63, 64, 65, 128, 200] {
+            let rows: Vec<Vec<f32>> =
+                (0..5).map(|row| (0..width).map(|i| (row * 1000 + i) as f32).collect()).collect();
+            for n in 0..=rows.len() {
+                let mut sum = vec![f32::NAN; width];
+                sum_rows(&mut sum, &rows[..n].iter().map(Vec::as_slice).collect::<Vec<_>>());
+                let expected: Vec<f32> =
+                    (0..width).map(|i| rows[..n].iter().map(|row| row[i]).sum()).collect();
+                assert_eq!(sum, expected);
+            }
+        }
+    }
+}

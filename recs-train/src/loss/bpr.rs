@@ -11,10 +11,10 @@ use super::accidental_hits::others;
 use super::columns::{panel_rows, panel_width};
 use super::mixed::{below, of_step};
 use super::{Columns, Gemm, LossGradients, LossInput, NO_COLUMN, Targets};
-use crate::aligned::Aligned;
 use crate::error::Result;
+use crate::matrix::Matrix;
 use crate::range::within;
-use ndarray::{ArrayView1, ArrayViewMut2, s};
+use ndarray::{ArrayView1, s};
 use pulp::Arch;
 use recs_core::kernel::exp_in_place;
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,7 @@ fn is_target(column: usize, own: &[u32], columns: Columns<'_>) -> bool {
 pub struct Bpr {
     config: BprConfig,
     temperature: f32,
-    panel: Aligned,
+    panel: Matrix,
     /// Of one row: weights of the columns, and gradients of the logits.
     weights: Vec<f32>,
     slopes: Vec<f32>,
@@ -100,7 +100,7 @@ impl Bpr {
         Self {
             config,
             temperature,
-            panel: Aligned::default(),
+            panel: Matrix::default(),
             weights: Vec::new(),
             slopes: Vec::new(),
             small: Vec::new(),
@@ -135,10 +135,7 @@ impl Bpr {
         let (n, inverse) = (columns.embeddings.nrows(), 1.0 / self.temperature);
         let (base, trained) = (weights(columns.bias), d_columns.nrows());
         let (rows, width) = (panel_rows(n), panel_width(n));
-        let mut room = std::mem::take(&mut self.panel);
-        room.at_least(rows * width);
-        let panel = ArrayViewMut2::from_shape((rows, width), &mut room[..rows * width]);
-        let mut panel = panel.expect("room for the rows");
+        let mut panel = std::mem::take(&mut self.panel);
         let mut loss = 0.0;
         if queries.nrows() == 0 {
             d_columns.fill(0.0);
@@ -146,18 +143,18 @@ impl Bpr {
         for from in (0..queries.nrows()).step_by(rows) {
             let to = (from + rows).min(queries.nrows());
             let q = queries.slice(s![from..to, ..]);
-            let mut logits = panel.slice_mut(s![..to - from, ..n]);
-            gemm(inverse, q, columns.transposed, 0.0, logits.view_mut());
-            for (i, mut logits) in logits.rows_mut().into_iter().enumerate() {
-                let Some(logits) = logits.as_slice_mut() else { continue };
-                loss += self.row(logits, targets.row(from + i), &base, columns);
+            panel.reshape(to - from, width);
+            gemm(inverse, q, columns.transposed, 0.0, panel.view_mut().slice_move(s![.., ..n]));
+            for i in 0..to - from {
+                loss += self.row(&mut panel.row_mut(i)[..n], targets.row(from + i), &base, columns);
             }
+            let logits = panel.view().slice_move(s![.., ..n]);
             let scale = weight * inverse;
             gemm(scale, logits.view(), columns.embeddings, 0.0, d_queries.slice_mut(s![from..to, ..]));
             let beta = if from == 0 { 0.0 } else { 1.0 };
             gemm(scale, logits.slice(s![.., ..trained]).t(), q, beta, d_columns.view_mut());
         }
-        self.panel = room;
+        self.panel = panel;
         loss * f64::from(weight)
     }
 

@@ -1,11 +1,11 @@
 //! Rows of a softmax: logits that become exponentials, and what belongs to each row.
 
 use super::accidental_hits::leave_out_copies;
-use super::columns::{panel_rows, panel_width};
+use super::columns::panel_width;
 use super::hard_negatives::Raise;
 use super::{Columns, Gemm, LossConfig, Targets};
-use crate::aligned::Aligned;
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use crate::matrix::Matrix;
+use ndarray::{ArrayView2, s};
 use recs_core::kernel::exp_sum_biased;
 
 /// The shift of a row's exponents is at most this far above the logit of its own product, whose term then is at least
@@ -20,7 +20,8 @@ pub(super) struct Panel {
     config: LossConfig,
     pub(super) temperature: f32,
     raise: Raise,
-    numbers: Aligned,
+    /// `[rows, panel_width(columns)]`
+    numbers: Matrix,
     /// The targets' weights by the sums. `[rows]`
     pub(super) factors: Vec<f32>,
 }
@@ -39,35 +40,30 @@ impl Panel {
             config,
             temperature: config.temperature,
             raise: Raise::default(),
-            numbers: Aligned::default(),
+            numbers: Matrix::default(),
             factors: Vec::new(),
         }
     }
 
     /// The exponentials of the rows that were filled last. `[rows, columns]`
     pub(super) fn exponentials(&self, columns: usize) -> ArrayView2<'_, f32> {
-        let (rows, width) = (self.factors.len(), panel_width(columns));
-        let all =
-            ArrayView2::from_shape((rows, width), &self.numbers[..rows * width]).expect("room for the rows");
-        all.slice_move(s![.., ..columns])
+        self.numbers.view().slice_move(s![.., ..columns])
     }
 
     /// Fills the panel with exponentials and the factors with the targets' weights by the exponentials' sums; gives the
-    /// loss. At most [`panel_rows`] rows.
+    /// loss. At most `panel_rows` rows.
     pub(super) fn fill(&mut self, input: PanelInput<'_, '_>, shares: &mut [f32], gemm: &Gemm<'_>) -> f64 {
         let (rows, n) = (input.queries.nrows(), input.columns.bias.len());
-        let (width, inverse) = (panel_width(n), 1.0 / self.temperature);
-        self.numbers.at_least(panel_rows(n) * width);
-        let panel = ArrayViewMut2::from_shape((rows, width), &mut self.numbers[..rows * width]);
-        let panel = panel.expect("room for the rows").slice_move(s![.., ..n]);
-        gemm(inverse, input.queries, input.columns.transposed, 0.0, panel);
+        self.numbers.reshape(rows, panel_width(n));
+        let logits = self.numbers.view_mut().slice_move(s![.., ..n]);
+        gemm(1.0 / self.temperature, input.queries, input.columns.transposed, 0.0, logits);
         let highest_bias = input.columns.bias.iter().copied().fold(f32::NEG_INFINITY, f32::max)
             + self.config.hard_negatives.map_or(0.0, |hard| hard.weight.ln());
         let mut loss = 0.0;
         self.factors.clear();
         let mut numbers = std::mem::take(&mut self.numbers);
-        for (i, logits) in numbers.chunks_exact_mut(width).take(rows).enumerate() {
-            loss += self.row(input, i, &mut logits[..n], highest_bias, &mut shares[i]);
+        for (i, share) in shares.iter_mut().enumerate().take(rows) {
+            loss += self.row(input, i, &mut numbers.row_mut(i)[..n], highest_bias, share);
         }
         self.numbers = numbers;
         loss

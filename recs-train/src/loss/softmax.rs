@@ -17,7 +17,7 @@
 use super::columns::panel_rows;
 use super::panel::{Panel, PanelInput};
 use super::{Gemm, LossConfig, LossGradients, LossInput, Targets};
-use crate::aligned::Aligned;
+use crate::matrix::Matrix;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use pulp::Arch;
 use recs_core::kernel::add_scaled;
@@ -27,13 +27,13 @@ use recs_core::kernel::add_scaled;
 pub struct Softmax {
     panel: Panel,
     /// Queries by their sums. `[rows, dim]`
-    scaled: Aligned,
+    scaled: Matrix,
 }
 
 impl Softmax {
     /// A loss with empty buffers.
     pub fn new(config: LossConfig) -> Self {
-        Self { panel: Panel::new(config), scaled: Aligned::default() }
+        Self { panel: Panel::new(config), scaled: Matrix::default() }
     }
 
     /// Dot products are divided by this from now on.
@@ -56,7 +56,6 @@ impl Softmax {
         let LossGradients { queries: mut d_queries, columns: mut d_columns, shares } = gradients;
         let (n, dim) = columns.embeddings.dim();
         let rows = panel_rows(n);
-        self.scaled.at_least(rows * dim);
         let (scale, trained) = (weight / self.panel.temperature, d_columns.nrows());
         let mut loss = 0.0;
         if queries.nrows() == 0 {
@@ -68,14 +67,13 @@ impl Softmax {
             let input = PanelInput { queries: q, targets, columns };
             loss += self.panel.fill(input, &mut shares[from..to], gemm);
             let panel = self.panel.exponentials(n);
-            let scaled = ArrayViewMut2::from_shape((to - from, dim), &mut self.scaled[..(to - from) * dim]);
-            let mut scaled = scaled.expect("room for the rows");
+            self.scaled.reshape(to - from, dim);
             let mut dq = d_queries.slice_mut(s![from..to, ..]);
             gemm(1.0, panel, columns.embeddings, 0.0, dq.view_mut());
             let own = Own { targets, scale, factors: &self.panel.factors };
-            own.of_queries(&q, &columns.embeddings, dq.view_mut(), scaled.view_mut());
+            own.of_queries(&q, &columns.embeddings, dq.view_mut(), self.scaled.as_mut_slice());
             let beta = if from == 0 { 0.0 } else { 1.0 };
-            gemm(1.0, panel.slice(s![.., ..trained]).t(), scaled.view(), beta, d_columns.view_mut());
+            gemm(1.0, panel.slice(s![.., ..trained]).t(), self.scaled.view(), beta, d_columns.view_mut());
             own.of_columns(&q, d_columns.view_mut());
         }
         loss * f64::from(weight)
@@ -96,10 +94,10 @@ impl Own<'_> {
         q: &ArrayView2<'_, f32>,
         columns: &ArrayView2<'_, f32>,
         mut dq: ArrayViewMut2<'_, f32>,
-        mut scaled: ArrayViewMut2<'_, f32>,
+        scaled: &mut [f32],
     ) {
         let dim = dq.ncols();
-        let (dq, scaled, columns) = (flat_mut(&mut dq), flat_mut(&mut scaled), flat(columns));
+        let (dq, columns) = (flat_mut(&mut dq), flat(columns));
         let rows = dq.chunks_exact_mut(dim).zip(scaled.chunks_exact_mut(dim)).zip(flat(q).chunks_exact(dim));
         Arch::new().dispatch(
             #[inline(always)]

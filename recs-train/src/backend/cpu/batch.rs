@@ -1,12 +1,12 @@
 //! The candidates of a batch, each once, as the loss reads them.
 
 use super::distinct::Distinct;
-use super::matrix::Matrix;
 use super::sampling::Sampling;
 use super::tower_step::TowerStep;
 use crate::backend::Batch;
 use crate::data::TrainData;
 use crate::loss::{Columns, NO_COLUMN, Negatives};
+use crate::matrix::Matrix;
 use rayon::prelude::*;
 use recs_core::kernel::dot;
 use std::collections::HashMap;

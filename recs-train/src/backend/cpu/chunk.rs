@@ -1,10 +1,11 @@
 //! A run of rows of a tower: everything behind the tables, on one thread.
 
 use super::clock::Clock;
-use super::matrix::{Matrix, add_gram};
+use super::gram::add_gram;
 use super::part::TablePart;
 use super::pass::{Pass, Through};
 use super::walk::{Trace, Way, blocks, walk_back};
+use crate::matrix::Matrix;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use recs_core::kernel::{add, sum_rows};
@@ -239,7 +240,7 @@ impl Chunk {
         let trace = Trace {
             normalised: |i: usize| (outputs[outputs.len() - 1].row(i), inverse_norms[i]),
             of_level: |through: Through, level: usize, i: usize| {
-                if through == Through::Slopes { slopes[level].row(i) } else { outputs[level].row(i) }
+                trace_row(through, &outputs[level], &slopes[level], i)
             },
         };
         let at_layer = |i: usize, range: Range<usize>, d: ArrayView2<'_, f32>| {
@@ -295,13 +296,18 @@ impl Chunk {
 
     /// What the way back asks of a row of a level.
     pub(super) fn level_row(&self, through: Through, level: usize, row: usize) -> &[f32] {
-        if through == Through::Slopes { self.slopes[level].row(row) } else { self.outputs[level].row(row) }
+        trace_row(through, &self.outputs[level], &self.slopes[level], row)
     }
 
     /// What the embedding of `row` was multiplied by to have length 1.
     pub(super) fn inverse_norm(&self, row: usize) -> f32 {
         self.inverse_norms[row]
     }
+}
+
+/// What the way back asks of a row of a level: its slopes, or itself.
+fn trace_row<'a>(through: Through, output: &'a Matrix, slopes: &'a Matrix, row: usize) -> &'a [f32] {
+    if through == Through::Slopes { slopes.row(row) } else { output.row(row) }
 }
 
 /// Adds the rows of `x` to `into`, or, as the `first`, replaces it.

@@ -1,7 +1,7 @@
 //! N-grams in a step: a value's rows are averaged once, however many rows of the batch have it, and the other way round.
 
 use super::distinct::Distinct;
-use super::matrix::Matrix;
+use crate::matrix::Matrix;
 use pulp::Arch;
 use recs_core::kernel::add_scaled;
 use recs_core::model::Bags;

@@ -8,11 +8,12 @@
 
 use super::chunk::{Chunk, Members};
 use super::clock::Clock;
-use super::matrix::{Matrix, add_gram, complete_gram};
+use super::gram::{add_gram, complete_gram};
 use super::pass::{Pass, Through};
 use super::tower_backward::sum;
 use super::tower_step::TowerStep;
 use super::walk::{Trace, walk_back};
+use crate::matrix::Matrix;
 use ndarray::ArrayView2;
 use pulp::Arch;
 use rayon::prelude::*;

@@ -18,7 +18,7 @@
 //! | `folded.rs` | layers without an activation between them as one |
 //! | `gradients.rs` | [`Gradients`]: copies for those who look at them |
 //! | `update.rs` | clipping, and the optimisers of all tensors |
-//! | `distinct.rs`, `matrix.rs`, `clock.rs` | distinct ids, rooms that are kept, time in matrix products |
+//! | `distinct.rs`, `gram.rs`, `clock.rs` | distinct ids, sums of outer products, time in matrix products |
 
 mod backend;
 mod batch;
@@ -28,8 +28,8 @@ mod clock;
 mod distinct;
 mod folded;
 mod gradients;
+mod gram;
 mod grams;
-mod matrix;
 mod members;
 mod objective;
 mod part;

@@ -1,13 +1,13 @@
 //! Forward pass, loss and backward pass of a batch.
 
 use super::backend::CpuBackend;
-use super::matrix::Matrix;
 use super::queries::Queries;
 use super::shared::Towers;
 use super::tower_step::Rows;
 use crate::backend::Batch;
 use crate::data::TrainData;
 use crate::loss::{LearnedTemperature, LossConfig, LossGradients, LossInput, Objective, Reduction};
+use crate::matrix::Matrix;
 use crate::optim::Clip;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use recs_core::kernel::{add, dot};

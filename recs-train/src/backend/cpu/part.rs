@@ -9,9 +9,9 @@
 use super::clock::Clock;
 use super::distinct::Distinct;
 use super::grams::Grams;
-use super::matrix::Matrix;
 use super::shared::{Summed, TableGradient};
 use crate::dropout::Mask;
+use crate::matrix::Matrix;
 use crate::optim::{Optimiser, Step};
 use ndarray::{ArrayView2, s};
 use pulp::Arch;

@@ -1,10 +1,10 @@
 //! Tables that several encodings read, of one tower or of both: read once before the towers, and their gradients added.
 
 use super::distinct::Distinct;
-use super::matrix::Matrix;
 use super::part::Sharing;
 use super::tower_step::{Rows, TowerStep};
 use super::update::Update;
+use crate::matrix::Matrix;
 use recs_core::kernel::add;
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::schema::{TablePlace, Tower};

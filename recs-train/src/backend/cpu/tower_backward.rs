@@ -3,10 +3,11 @@
 use super::chunk::Members;
 use super::clock::Clock;
 use super::gradients::{SparseGradient, TowerGradients};
-use super::matrix::{Matrix, complete_gram};
+use super::gram::complete_gram;
 use super::part::TablePart;
 use super::shared::TableGradient;
 use super::tower_step::TowerStep;
+use crate::matrix::Matrix;
 use ndarray::Array2;
 use rayon::prelude::*;
 use recs_core::kernel::add;

@@ -3,10 +3,10 @@
 use super::chunk::{Chunk, Inputs, Numbers, Tail};
 use super::clock::Clock;
 use super::folded::Folded;
-use super::matrix::Matrix;
 use super::part::TablePart;
 use super::pass::{Dropout, Pass};
 use crate::config::TrainConfig;
+use crate::matrix::Matrix;
 use crate::optim::{Optimiser, Step};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;

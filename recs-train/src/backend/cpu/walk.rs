@@ -1,8 +1,8 @@
 //! The way back through the layers of a tower.
 
 use super::clock::Clock;
-use super::matrix::Matrix;
 use super::pass::{Pass, Through};
+use crate::matrix::Matrix;
 use ndarray::{ArrayView2, ArrayViewMut2};
 use pulp::Arch;
 use recs_core::model::l2_normalise_gradient;
