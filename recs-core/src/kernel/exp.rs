@@ -48,8 +48,19 @@ pub fn exp(x: f32) -> f32 {
 /// Adding this to a number below 2^22 rounds it to an integer, which then stands in the lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
 
-/// [`exp`] for sums: what is below e^-87 gives e^-87 instead of 0, what is above e^88.7 gives that, NaN stays NaN; five
-/// operations less.
+/// (2^r - 1) / r for |r| up to 1/2, of least relative error.
+#[inline(always)]
+fn series_of_two(r: f32) -> f32 {
+    let mut p = 1.535_336_2e-4f32;
+    for coefficient in [1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 0.240_226_48, 0.693_147_2] {
+        p = p.mul_add(r, coefficient);
+    }
+    p
+}
+
+/// [`exp`] for sums: what is below e^-87 gives e^-87 instead of 0, what is above e^88.7 gives that, NaN stays NaN. Eight
+/// operations less: r counts in powers of two, and log2 e is not taken further than f32 goes, so that this is
+/// e^(x (1 + 2e-8)).
 #[inline(always)]
 fn exp_of_term(x: f32) -> f32 {
     // Written so that NaN falls through, and compiles to one operation each.
@@ -57,8 +68,8 @@ fn exp_of_term(x: f32) -> f32 {
     let x = if x > HIGHEST { HIGHEST } else { x };
     let shifted = x.mul_add(LOG2_E, ROUNDING);
     let n = shifted - ROUNDING;
-    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
-    let p = series(r).mul_add(r, 1.0).mul_add(r, 1.0);
+    let r = x.mul_add(LOG2_E, -n);
+    let p = series_of_two(r).mul_add(r, 1.0);
     // p * 2^n: n is added to the exponent.
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
@@ -171,8 +182,9 @@ mod tests {
         for i in -870_000..=880_000 {
             let x = i as f32 / 10_000.0;
             let exact = f64::from(x).exp();
+            let bound = 2.5e-7 + 2e-8 * f64::from(x.abs());
             assert!(
-                (f64::from(exp_of_term(x)) / exact - 1.0).abs() < 2.5e-7,
+                (f64::from(exp_of_term(x)) / exact - 1.0).abs() < bound,
                 "{x}: {} for {exact}",
                 exp_of_term(x)
             );

@@ -169,7 +169,7 @@ impl Product {
             // SAFETY: the row has these columns.
             unsafe {
                 let c = self.c.offset(i as isize * self.c_stride).add(j + v * S::F32_LANES);
-                let x = simd.mul_f32s(alpha, sum);
+                let x = if self.alpha == 1.0 { sum } else { simd.mul_f32s(alpha, sum) };
                 let x = if beta == 0.0 { x } else { simd.mul_add_e_f32s(factor, load(simd, c, mask), x) };
                 store(simd, c, x, mask);
             }

@@ -12,9 +12,13 @@ const MIN_ROWS: usize = 48;
 /// A panel has at most these rows.
 const PANEL_ROWS: usize = 192;
 
+/// Matrix products keep this many rows of their result in registers.
+const TILE_ROWS: usize = 12;
+
 /// Rows of logits worked on at a time.
 pub(super) fn panel_rows(columns: usize) -> usize {
-    (PANEL_BYTES / 4 / columns.max(1)).clamp(MIN_ROWS, PANEL_ROWS)
+    let rows = (PANEL_BYTES / 4 / columns.max(1)).clamp(MIN_ROWS, PANEL_ROWS);
+    rows - rows % TILE_ROWS
 }
 
 /// Numbers from one row of a panel to the next: a few more than needed keep rows from falling on the same lines of the cache.

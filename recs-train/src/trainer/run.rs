@@ -173,7 +173,9 @@ impl Job<'_> {
         let (started, mut state) = (Instant::now(), Progress::new(self, rows, &purchases, place));
         for epoch in state.place.epoch..epochs {
             let rate = rates.rate(epoch, &choice);
-            let mut stats = state.epoch(&mut backend, rate, keeper, &mut choice.weights)?;
+            // On a thread of the pool: each step would wake it up and wait for it otherwise.
+            let mut stats =
+                self.pool.install(|| state.epoch(&mut backend, rate, keeper, &mut choice.weights))?;
             stats.temperature = backend.learned_temperature().map(f64::from);
             if let Rates::Validated(validation) = rates
                 && !validation.is_empty()

@@ -40,7 +40,7 @@ impl Distinct {
     }
 
     /// Takes the next batch. O(batch).
-    pub(super) fn fill(&mut self, batch: impl Iterator<Item = u32>) {
+    pub(super) fn fill(&mut self, batch: impl ExactSizeIterator<Item = u32>) {
         self.ids.clear();
         self.slots.clear();
         self.turn = self.turn.wrapping_add(1);
@@ -52,15 +52,21 @@ impl Distinct {
     }
 
     /// Takes further members of the batch. O(members).
-    pub(super) fn extend(&mut self, members: impl Iterator<Item = u32>) {
-        for id in members {
-            let (turn, slot) = &mut self.seen[id as usize];
-            if *turn != self.turn {
-                (*turn, *slot) = (self.turn, self.ids.len() as u32);
-                self.ids.push(id);
-            }
-            self.slots.push(*slot);
-        }
+    pub(super) fn extend(&mut self, members: impl ExactSizeIterator<Item = u32>) {
+        let Self { seen, turn, ids, slots } = self;
+        let mut known = ids.len();
+        ids.resize(known + members.len(), 0);
+        // Without a branch on what is known already, which no processor can foretell.
+        slots.extend(members.map(|id| {
+            let seen = &mut seen[id as usize];
+            let is_new = seen.0 != *turn;
+            let slot = if is_new { known as u32 } else { seen.1 };
+            *seen = (*turn, slot);
+            ids[known] = id;
+            known += usize::from(is_new);
+            slot
+        }));
+        ids.truncate(known);
     }
 
     /// Place in `ids` of an id that the batch has.

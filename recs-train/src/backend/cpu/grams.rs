@@ -25,7 +25,8 @@ impl Grams {
     /// Takes the rows of some values.
     pub(super) fn fill(&mut self, values: &[u32]) {
         let bags = &self.bags;
-        self.distinct.fill(values.iter().flat_map(|&value| bags.list(value as usize).iter().copied()));
+        self.distinct.fill(std::iter::empty());
+        values.iter().for_each(|&value| self.distinct.extend(bags.list(value as usize).iter().copied()));
     }
 
     /// Means of the values' rows of a table. `[values, dim]`

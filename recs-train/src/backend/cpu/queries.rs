@@ -6,7 +6,7 @@ use crate::data::EncodedRows;
 use crate::loss::{ObjectiveConfig, Targets};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use recs_core::kernel::prefetch;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 /// Members between the one that is read and the one that memory is asked for.
 const AHEAD: usize = 16;
@@ -59,7 +59,11 @@ impl Queries {
         let Self { seen, hasher, rows, members, .. } = self;
         let ids = cells(&data.ids, data.rows);
         let numbers = cells(bytemuck::cast_slice(&data.numbers), data.rows);
-        let hash = |row: u32| hasher.hash_one((ids(row), numbers(row)));
+        let hash = |row: u32| {
+            let mut hasher = hasher.build_hasher();
+            [ids(row), numbers(row)].into_iter().for_each(|cells| hasher.write(bytemuck::cast_slice(cells)));
+            hasher.finish()
+        };
         seen.clear();
         seen.reserve(batch.len(), |&query| hash(rows[query as usize]));
         for (i, &row) in batch.iter().enumerate() {
