@@ -3,7 +3,8 @@
 //! One body for every instruction set: only correctly rounded operations and fused multiply-adds, so the bits are the
 //! same with AVX-512, AVX2 and without either.
 
-const LOG2_E: f32 = std::f32::consts::LOG2_E;
+use std::f32::consts::{LN_2, LOG2_E};
+
 /// ln 2 in two parts (Cody and Waite), the first exact in a few bits.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -52,7 +53,7 @@ const ROUNDING: f32 = 12_582_912.0;
 #[inline(always)]
 fn series_of_two(r: f32) -> f32 {
     let mut p = 1.535_336_2e-4f32;
-    for coefficient in [1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 0.240_226_48, 0.693_147_2] {
+    for coefficient in [1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 0.240_226_48, LN_2] {
         p = p.mul_add(r, coefficient);
     }
     p
