@@ -9,9 +9,13 @@ pub fn add(y: &mut [f32], x: &[f32]) {
 /// Numbers that [`sum_rows`] keeps in registers.
 const BLOCK: usize = 64;
 
-/// Makes `y` the sum of `rows`, which are as long as it or longer: their numbers are read once, those of `y` written once.
+/// Makes `y` the sum of `rows`, as far as it reaches: their numbers are read once, those of `y` written once.
+///
+/// # Panics
+/// When a row is shorter than `y`.
 #[inline(always)]
 pub fn sum_rows(y: &mut [f32], rows: &[&[f32]]) {
+    let len = y.len();
     let (blocks, rest) = y.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
     for (i, y) in blocks.iter_mut().enumerate() {
@@ -22,7 +26,7 @@ pub fn sum_rows(y: &mut [f32], rows: &[&[f32]]) {
         *y = sum;
     }
     rest.fill(0.0);
-    rows.iter().for_each(|row| add(rest, &row[done..]));
+    rows.iter().for_each(|row| add(rest, &row[done..len]));
 }
 
 /// Adds `factor * x` to `y`, number by number, as far as both reach.
@@ -39,7 +43,7 @@ mod tests {
     fn sums_of_rows_are_those_of_their_numbers() {
         for width in [0, 1, 63, 64, 65, 128, 200] {
             let rows: Vec<Vec<f32>> =
-                (0..5).map(|row| (0..width).map(|i| (row * 1000 + i) as f32).collect()).collect();
+                (0..5).map(|row| (0..width + row).map(|i| (row * 1000 + i) as f32).collect()).collect();
             for n in 0..=rows.len() {
                 let mut sum = vec![f32::NAN; width];
                 sum_rows(&mut sum, &rows[..n].iter().map(Vec::as_slice).collect::<Vec<_>>());

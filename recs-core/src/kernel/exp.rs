@@ -1,4 +1,4 @@
-//! Exponential in float32 by range reduction and a polynomial; relative error below 2e-7.
+//! Exponential in float32 by range reduction and a polynomial; relative error of [`exp`] below 2e-7.
 //!
 //! One body for every instruction set: only correctly rounded operations and fused multiply-adds, so the bits are the
 //! same with AVX-512, AVX2 and without either.
@@ -59,9 +59,9 @@ fn series_of_two(r: f32) -> f32 {
     p
 }
 
-/// [`exp`] for sums: what is below e^-87 gives e^-87 instead of 0, what is above e^88.7 gives that, NaN stays NaN. Eight
-/// operations less: r counts in powers of two, and log2 e is not taken further than f32 goes, so that this is
-/// e^(x (1 + 2e-8)).
+/// [`exp`] for sums, in half of the operations: what is below e^-87 gives e^-87 instead of 0, what is above e^88.7 gives that, a
+/// NaN as arithmetic makes it stays NaN. r counts in powers of two, and log2 e is not taken further than f32 goes, so that this
+/// is e^(x (1 - 1.34e-8)), with a relative error below 2e-7 beside that.
 #[inline(always)]
 fn exp_of_term(x: f32) -> f32 {
     // Written so that NaN falls through, and compiles to one operation each.
@@ -138,7 +138,7 @@ dispatch!(exp_in_place, exp_avx512, exp_avx2, exp_body,
     "Replaces each value v by e^v.", (values: &mut [f32]) -> ());
 
 dispatch!(exp_sum_biased, exp_sum_biased_avx512, exp_sum_biased_avx2, exp_sum_biased_body,
-    "Replaces each value v by e^(v + bias - shift), held within e^-87 and e^88.7, and gives their sum. The shorter length \
+    "Replaces each value v by e^x of x = v + bias - shift, to 2e-7 + 1.4e-8 |x|, held within e^-87 and e^88.7, and gives their sum. The shorter length \
      counts when they differ.", (values: &mut [f32], bias: &[f32], shift: f32) -> f32);
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
         for i in -870_000..=880_000 {
             let x = i as f32 / 10_000.0;
             let exact = f64::from(x).exp();
-            let bound = 2.5e-7 + 2e-8 * f64::from(x.abs());
+            let bound = 2.5e-7 + 1.34e-8 * f64::from(x.abs());
             assert!(
                 (f64::from(exp_of_term(x)) / exact - 1.0).abs() < bound,
                 "{x}: {} for {exact}",

@@ -12,8 +12,9 @@ const MIN_ROWS: usize = 48;
 /// A panel has at most these rows.
 const PANEL_ROWS: usize = 192;
 
-/// Matrix products keep this many rows of their result in registers.
+/// Matrix products keep this many rows of their result in registers with AVX-512, and half of them with AVX2.
 const TILE_ROWS: usize = 12;
+const _: () = assert!(MIN_ROWS.is_multiple_of(TILE_ROWS), "panels of at least MIN_ROWS");
 
 /// Rows of logits worked on at a time.
 pub(super) fn panel_rows(columns: usize) -> usize {

@@ -62,7 +62,7 @@ impl Panel {
         let mut loss = 0.0;
         self.factors.clear();
         let mut numbers = std::mem::take(&mut self.numbers);
-        for (i, share) in shares.iter_mut().enumerate().take(rows) {
+        for (i, share) in shares.iter_mut().enumerate() {
             loss += self.row(input, i, &mut numbers.row_mut(i)[..n], highest_bias, share);
         }
         self.numbers = numbers;

@@ -27,7 +27,8 @@ struct Trained {
 }
 
 impl Trainer {
-    /// Trains and evaluates. Blocking: call it from a thread of its own in an async host.
+    /// Trains and evaluates. Blocking: call it from a thread of its own in an async host. Epochs run on threads of the trainer's
+    /// pool, from where the observer hears of their progress; two calls at a time on one trainer wait for each other's epochs.
     ///
     /// # Errors
     /// [`Error::Data`] for an empty split and for a training that made no step, [`Error::Diverged`],

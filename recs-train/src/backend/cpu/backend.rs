@@ -26,7 +26,8 @@ use std::time::Duration;
 
 /// Trains on CPU threads of a pool of its own making.
 ///
-/// A step embeds each distinct table row, query and candidate of a batch once: its cost falls with their number, its
+/// A step embeds each distinct table row and candidate of a batch once, and, where nothing but their features tells them apart,
+/// each distinct query: its cost falls with their number, its
 /// result is that of the batch as it stands. Large rooms are kept from step to step; what a step allocates has the size of
 /// the layers, or of the rows of a batch.
 #[derive(Debug)]

@@ -36,17 +36,6 @@ pub(super) struct Chunk {
     pub(super) gram: Matrix,
 }
 
-/// How many members of the batch a row stands for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Members<'a> {
-    /// Nobody asks.
-    Uncounted,
-    /// One each.
-    One,
-    /// So many, from the first row on; contrasts between them are carried elsewhere.
-    Several(&'a [f32]),
-}
-
 /// What embeddings end with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tail<'a> {
@@ -226,12 +215,13 @@ impl Chunk {
         }
     }
 
-    /// Carries the embeddings' gradients back to the first layer's output and leaves the layers' gradients.
+    /// Carries the embeddings' gradients back to the first layer's output and leaves the layers' gradients. With the numbers of
+    /// members that rows stand for also the gram matrix of these, contrasts apart.
     pub(super) fn backward(
         &mut self,
         pass: Pass<'_>,
         numbers_width: usize,
-        members: Members<'_>,
+        members: Option<&[f32]>,
         clock: &Clock,
     ) {
         self.cut_tail();
@@ -254,13 +244,9 @@ impl Chunk {
         };
         let at_end = |range: Range<usize>, d: ArrayView2<'_, f32>| {
             let is_first = range.start == 0;
-            match members {
-                Members::Uncounted => {}
-                Members::One => add_gram([&d, &d], gram, is_first, clock),
-                Members::Several(copies) => {
-                    mean.divide_rows(&d, &copies[range]);
-                    add_gram([&mean.view(), &d], gram, is_first, clock);
-                }
+            if let Some(members) = members {
+                mean.divide_rows(&d, &members[range]);
+                add_gram([&mean.view(), &d], gram, is_first, clock);
             }
         };
         walk_back(pass, way, true, trace, at_layer, at_end, clock);

@@ -6,18 +6,17 @@
 //! `sum of d d^T = s s^T / n + sum of h h^T`, with the n - 1 contrasts `h_k = sqrt((k - 1) / k) (d_k - mean of d_1 … d_(k-1))` (Helmert
 //! 1876). s is carried back anyway; only contrasts are carried beside it, in which what members have in common is gone.
 
-use super::chunk::{Chunk, Members};
+use super::chunk::Chunk;
 use super::clock::Clock;
 use super::gram::{add_gram, complete_gram};
 use super::pass::{Pass, Through};
-use super::tower_backward::sum;
 use super::tower_step::TowerStep;
 use super::walk::{Trace, walk_back};
 use crate::matrix::Matrix;
 use ndarray::ArrayView2;
 use pulp::Arch;
 use rayon::prelude::*;
-use recs_core::kernel::add_scaled;
+use recs_core::kernel::{add, add_scaled};
 use recs_core::model::TowerWeights;
 use std::ops::Range;
 
@@ -74,7 +73,7 @@ impl Contrasts {
 }
 
 impl TowerStep {
-    /// As [`TowerStep::backward`] with unsummed squares, where a row stands for several members of the batch, which
+    /// As [`TowerStep::backward`], with the tables' unsummed squares: those of the members of the batch that rows stand for, which
     /// have `contrasts`.
     pub(super) fn backward_with_members(
         &mut self,
@@ -98,7 +97,7 @@ impl TowerStep {
         }
         chunks.par_iter_mut().enumerate().for_each(|(i, chunk)| {
             let from = (i * run).min(contrasts.members.len());
-            chunk.backward(pass, numbers, Members::Several(&contrasts.members[from..]), clock);
+            chunk.backward(pass, numbers, Some(&contrasts.members[from..]), clock);
         });
         sum(&mut self.gram, self.chunks.iter().chain(&self.members).map(|c| &c.gram));
         complete_gram(&mut self.gram);
@@ -130,5 +129,16 @@ impl Chunk {
         let at_end =
             |range: Range<usize>, d: ArrayView2<'_, f32>| add_gram([&d, &d], gram, range.start == 0, clock);
         walk_back(pass, way, false, trace, |_, _, _| {}, at_end, clock);
+    }
+}
+
+/// Adds matrices of one shape, in their order.
+fn sum<'a>(into: &mut Matrix, parts: impl Iterator<Item = &'a Matrix>) {
+    for (i, part) in parts.enumerate() {
+        if i == 0 {
+            into.clone_from(part);
+        } else {
+            add(into.as_mut_slice(), part.as_slice());
+        }
     }
 }

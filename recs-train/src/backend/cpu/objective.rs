@@ -168,8 +168,8 @@ impl CpuBackend {
         let clock = &*clock;
         if !matches!(config.clip, Clip::PerVariable { .. }) {
             rayon::join(
-                || query.backward(&weights.query, false, clock),
-                || candidate.backward(&weights.candidate, false, clock),
+                || query.backward(&weights.query, clock),
+                || candidate.backward(&weights.candidate, clock),
             );
             return;
         }
@@ -181,6 +181,7 @@ impl CpuBackend {
             let at = members[i] as usize;
             (query.embedding(at), scale * threads[at / run].shares[at % run])
         };
+        // Without a mask, as clipping by variable has it, the share of a target is -1.
         let of_query = |i: usize| (candidate.embedding(slots[i] as usize), -scale);
         let [of_queries, of_candidates] = contrasts;
         rayon::join(

@@ -1,5 +1,6 @@
 //! The queries of a batch, those with equal features once.
 
+use super::tower_tables::AHEAD;
 use crate::backend::Batch;
 use crate::config::TrainConfig;
 use crate::data::EncodedRows;
@@ -7,9 +8,6 @@ use crate::loss::{ObjectiveConfig, Targets};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use recs_core::kernel::prefetch;
 use std::hash::{BuildHasher, Hasher};
-
-/// Members between the one that is read and the one that memory is asked for.
-const AHEAD: usize = 16;
 
 /// Queries of a batch. Those with equal features have one embedding, and logits that differ in nothing: they are one row with
 /// the targets of all. Rooms are kept from step to step.
@@ -52,7 +50,9 @@ impl Queries {
             self.rows.extend(batch.rows);
             self.members.extend(0..batch.rows.len() as u32);
         }
-        self.sort();
+        if batch.targets.is_none() {
+            self.sort();
+        }
     }
 
     fn find_equal(&mut self, data: &EncodedRows, batch: &[u32]) {
@@ -121,8 +121,9 @@ fn cells<'a>(numbers: &'a [u32], rows: usize) -> impl Fn(u32) -> &'a [u32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loss::LossConfig;
+    use crate::loss::{BprConfig, HardNegatives, Negatives};
     use proptest::prelude::*;
+    use recs_core::model::Histories;
 
     /// Rows of two ids and a number.
     fn data(cells: &[[u32; 3]]) -> EncodedRows {
@@ -167,13 +168,35 @@ mod tests {
     }
 
     #[test]
-    fn members_stay_apart_where_a_loss_looks_at_them() {
-        let data = data(&[[1, 1, 1]; 3]);
-        let mask = LossConfig { mask_accidental_hits: true, ..LossConfig::reference() };
-        for (loss, expected) in [(LossConfig::reference(), 1), (mask, 3)] {
-            let mut queries = Queries::new(&TrainConfig { loss, ..TrainConfig::reference() });
-            queries.fill(&data, Batch::rows(&[0, 1, 2]));
-            assert_eq!(queries.rows.len(), expected);
+    fn members_stay_apart_where_more_than_features_tells_them_apart() {
+        let queries = |change: &dyn Fn(&mut TrainConfig), batch: Batch<'_>| {
+            let mut config = TrainConfig::reference();
+            change(&mut config);
+            let mut queries = Queries::new(&config);
+            queries.fill(&data(&[[1, 1, 1]; 3]), batch);
+            queries.rows.len()
+        };
+        let rows = Batch::rows(&[0, 1, 2]);
+        let one: [&dyn Fn(&mut TrainConfig); 4] = [
+            &|_| (),
+            &|config| config.dropout.candidate.hidden = 0.5,
+            &|config| config.dropout.query.history = 0.5,
+            &|config| config.loss.negatives = Negatives::Full,
+        ];
+        assert_eq!(one.map(|change| queries(change, rows)), [1; 4]);
+        let three: [&dyn Fn(&mut TrainConfig); 5] = [
+            &|config| config.dropout.query.hidden = 0.5,
+            &|config| config.dropout.query.input = 0.5,
+            &|config| config.loss.mask_accidental_hits = true,
+            &|config| config.loss.hard_negatives = Some(HardNegatives { count: 1, weight: 2.0 }),
+            &|config| config.loss.objective = ObjectiveConfig::Bpr(BprConfig::default()),
+        ];
+        assert_eq!(three.map(|change| queries(change, rows)), [3; 5]);
+        let targets = Targets { offsets: &[0, 1, 2, 3], columns: &[0, 1, 2], weights: &[1.0; 3] };
+        let histories = Histories::default();
+        for batch in [Batch { targets: Some(targets), ..rows }, Batch { histories: Some(&histories), ..rows }]
+        {
+            assert_eq!(queries(&|_| (), batch), 3);
         }
     }
 }

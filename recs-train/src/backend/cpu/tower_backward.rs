@@ -1,35 +1,26 @@
 //! The way back through a tower: runs of rows in parallel, then tables.
 
-use super::chunk::Members;
 use super::clock::Clock;
 use super::gradients::{SparseGradient, TowerGradients};
-use super::gram::complete_gram;
 use super::part::TablePart;
 use super::shared::TableGradient;
 use super::tower_step::TowerStep;
-use crate::matrix::Matrix;
 use ndarray::Array2;
 use rayon::prelude::*;
-use recs_core::kernel::add;
 use recs_core::model::{Dense, TowerWeights};
 
 impl TowerStep {
-    /// Gradients of layers and tables, from `d` of each chunk. `with_gram`: also the tables'
-    /// [`TablePart::unsummed_squares`], each row being one member of the batch.
-    pub(super) fn backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
+    /// Gradients of layers and tables, from `d` of each chunk.
+    pub(super) fn backward(&mut self, weights: &TowerWeights, clock: &Clock) {
         let numbers = self.numbers.at.len();
         let mut chunks = std::mem::take(&mut self.chunks);
         let pass = self.pass();
-        let members = if with_gram { Members::One } else { Members::Uncounted };
-        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, members, clock));
+        chunks.par_iter_mut().for_each(|chunk| chunk.backward(pass, numbers, None, clock));
         self.chunks = chunks;
-        if with_gram {
-            sum(&mut self.gram, self.chunks.iter().map(|c| &c.gram));
-            complete_gram(&mut self.gram);
-        }
-        self.tables_backward(weights, with_gram, clock);
+        self.tables_backward(weights, false, clock);
     }
 
+    /// `with_gram`: also the tables' [`TablePart::unsummed_squares`].
     pub(super) fn tables_backward(&mut self, weights: &TowerWeights, with_gram: bool, clock: &Clock) {
         let mut parts = std::mem::take(&mut self.parts);
         let (chunks, run, bias_at) = (&self.chunks, self.run, self.bias_at);
@@ -76,16 +67,5 @@ impl TowerStep {
             SparseGradient { rows: ids.to_vec(), values: values.to_vec(), dim, unsummed_squares }
         };
         TowerGradients { embeddings: self.parts.iter().map(table).collect(), dense: self.dense.clone() }
-    }
-}
-
-/// Adds matrices of one shape, in their order.
-pub(super) fn sum<'a>(into: &mut Matrix, parts: impl Iterator<Item = &'a Matrix>) {
-    for (i, part) in parts.enumerate() {
-        if i == 0 {
-            into.clone_from(part);
-        } else {
-            add(into.as_mut_slice(), part.as_slice());
-        }
     }
 }

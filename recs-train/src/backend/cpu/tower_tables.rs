@@ -10,7 +10,7 @@ use recs_core::model::{Histories, Table, TowerWeights};
 use std::sync::LazyLock;
 
 /// Rows between the one that is read and the one that memory is asked for.
-const AHEAD: usize = 16;
+pub(super) const AHEAD: usize = 16;
 
 /// Those of a batch that has none.
 static NO_HISTORIES: LazyLock<Histories> = LazyLock::new(Histories::default);
