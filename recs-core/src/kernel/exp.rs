@@ -138,8 +138,8 @@ dispatch!(exp_in_place, exp_avx512, exp_avx2, exp_body,
     "Replaces each value v by e^v.", (values: &mut [f32]) -> ());
 
 dispatch!(exp_sum_biased, exp_sum_biased_avx512, exp_sum_biased_avx2, exp_sum_biased_body,
-    "Replaces each value v by e^x of x = v + bias - shift, to 2e-7 + 1.4e-8 |x|, held within e^-87 and e^88.7, and gives their sum. The shorter length \
-     counts when they differ.", (values: &mut [f32], bias: &[f32], shift: f32) -> f32);
+    "Replaces each value v by e^x of x = v + bias - shift, to 2e-7 + 1.4e-8 |x|, held within e^-87 and e^88.7, and gives \
+     their sum. The shorter length counts when they differ.", (values: &mut [f32], bias: &[f32], shift: f32) -> f32);
 
 #[cfg(test)]
 mod tests {

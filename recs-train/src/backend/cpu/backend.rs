@@ -26,10 +26,9 @@ use std::time::Duration;
 
 /// Trains on CPU threads of a pool of its own making.
 ///
-/// A step embeds each distinct table row and candidate of a batch once, and, where nothing but their features tells them apart,
-/// each distinct query: its cost falls with their number, its
-/// result is that of the batch as it stands. Large rooms are kept from step to step; what a step allocates has the size of
-/// the layers, or of the rows of a batch.
+/// A step embeds each distinct table row and candidate of a batch once, and, where nothing but their features tells them
+/// apart, each distinct query: its cost falls with their number, its result is that of the batch as it stands. Large rooms
+/// are kept from step to step; what a step allocates has the size of the layers, or of the rows of a batch.
 #[derive(Debug)]
 pub struct CpuBackend {
     pub(super) data: Arc<TrainData>,
@@ -57,7 +56,8 @@ impl CpuBackend {
     /// and may be empty for a loss without the exact correction.
     ///
     /// # Errors
-    /// [`Error::Core`](crate::Error::Core) when the weights do not fit the model, [`Error::Config`](crate::Error::Config) when data or `log_q` do not.
+    /// [`Error::Core`](crate::Error::Core) when the weights do not fit the model,
+    /// [`Error::Config`](crate::Error::Config) when data or `log_q` do not.
     pub fn new(
         data: Arc<TrainData>,
         model: ModelConfig,

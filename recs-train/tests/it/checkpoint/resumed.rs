@@ -4,14 +4,13 @@ use super::{assert_equal, configs, every_step, files, fit, keeping, recommended,
 use crate::it::trainer::trainer;
 use proptest::prelude::*;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
-use recs_train::{CheckpointConfig, Error, Fitted};
+use recs_train::{CheckpointConfig, Error, Fitted, TrainConfig};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 /// A training without checkpoints, and the checkpoints of every step of one with them.
 struct Undisturbed {
     name: &'static str,
-    config: recs_train::TrainConfig,
+    config: TrainConfig,
     fitted: Fitted,
     folder: tempfile::TempDir,
     files: Vec<PathBuf>,
@@ -21,23 +20,23 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn undisturbed() -> &'static [Undisturbed] {
-    static ALL: OnceLock<Vec<Undisturbed>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        block_on(async {
-            let mut all = Vec::new();
-            for (name, config) in configs() {
-                let fitted =
-                    trainer(&rows(), config.clone()).await.fit(&Silent, &CancelToken::new()).unwrap();
-                let folder = tempfile::tempdir().unwrap();
-                let kept = fit(&config, every_step(folder.path())).await.unwrap();
-                assert_equal(&kept, &fitted, name);
-                let files = files(folder.path());
-                all.push(Undisturbed { name, config, fitted, folder, files });
-            }
-            all
-        })
+fn undisturbed((name, config): (&'static str, TrainConfig)) -> Undisturbed {
+    block_on(async {
+        let fitted = trainer(&rows(), config.clone()).await.fit(&Silent, &CancelToken::new()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let kept = fit(&config, every_step(folder.path())).await.unwrap();
+        assert_equal(&kept, &fitted, name);
+        let files = files(folder.path());
+        Undisturbed { name, config, fitted, folder, files }
     })
+}
+
+fn all_undisturbed() -> Vec<Undisturbed> {
+    configs().into_iter().map(undisturbed).collect()
+}
+
+fn the_first_undisturbed() -> Undisturbed {
+    undisturbed(configs().into_iter().next().unwrap())
 }
 
 /// As if killed after step `k`, from 0: what came after is gone.
@@ -55,18 +54,19 @@ fn goes_on_after(run: &Undisturbed, k: usize) {
     assert!(tensors(&ours[last - k]) == tensors(&theirs[last]), "{what}: the last state");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    #[test]
-    fn after_any_step(run in 0usize..8, k in 0.0..1.0f64) {
-        let run = &undisturbed()[run];
+#[test]
+fn after_any_step() {
+    let runs = all_undisturbed();
+    proptest!(ProptestConfig::with_cases(24), |(run in 0..runs.len(), k in 0.0..1.0f64)| {
+        let run = &runs[run];
         goes_on_after(run, (k * run.files.len() as f64) as usize);
-    }
+    });
 }
 
 #[test]
 fn at_the_ends_of_epochs_and_phases() {
-    for run in undisturbed() {
+    let runs = all_undisturbed();
+    for run in &runs {
         assert!(run.folder.path().exists() && run.files.len() > 10, "{}", run.name);
         let last = run.files.len() - 1;
         for k in [0, last] {
@@ -74,7 +74,7 @@ fn at_the_ends_of_epochs_and_phases() {
         }
     }
     // The step counts of the phases: an epoch's last step, the first run's last and the refit's first.
-    let run = &undisturbed()[0];
+    let run = &runs[0];
     let state = |file: &PathBuf| {
         let bytes = std::fs::read(file).unwrap();
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
@@ -94,7 +94,7 @@ fn at_the_ends_of_epochs_and_phases() {
 /// Whoever draws curves must know a refit from the first run, in whatever process it is trained.
 #[test]
 fn a_training_says_which_of_its_runs_begins() {
-    let run = &undisturbed()[0];
+    let run = the_first_undisturbed();
     let heard = |from: Option<&PathBuf>| -> Vec<&str> {
         let (folder, events) = (tempfile::tempdir().unwrap(), Collect::default());
         if let Some(file) = from {
@@ -131,9 +131,10 @@ fn checkpoints_have_rows_that_wait_and_steps_that_were_forgotten() {
             last.iter().any(|&step| step > 0 && step < done)
         })
     };
-    let [recommended, reference, strong] = [0, 3, 7].map(|i| &undisturbed()[i]);
-    assert!(waits(recommended, "query.history.embedding.last"));
-    assert!(waits(reference, "query.revenue_bucket_x_hour.embedding.last"));
+    let mut configs = configs();
+    let [strong, reference, recommended] = [7, 3, 0].map(|i| undisturbed(configs.swap_remove(i)));
+    assert!(waits(&recommended, "query.history.embedding.last"));
+    assert!(waits(&reference, "query.revenue_bucket_x_hour.embedding.last"));
     let bases: Vec<u32> = strong.files.iter().map(|file| of(file, "steps.embeddings.base")[0]).collect();
     // The validation settles after every four steps of the first run.
     let in_between = bases.iter().any(|base| base % 4 != 0);
@@ -150,11 +151,7 @@ async fn a_cancelled_run_keeps_what_it_has_even_before_its_first_step() {
     assert!(matches!(ended, Err(Error::Core(recs_core::Error::Cancelled))), "{ended:?}");
     assert_eq!(files(folder.path()).len(), 1);
     let fitted = fit(&config, checkpoints).await.unwrap();
-    assert_equal(&fitted, &undisturbed_recommended(), "after no step");
+    let undisturbed = trainer(&rows(), recommended()).await.fit(&Silent, &CancelToken::new()).unwrap();
+    assert_equal(&fitted, &undisturbed, "after no step");
     assert!(files(folder.path()).is_empty(), "a finished run has none");
-}
-
-fn undisturbed_recommended() -> Fitted {
-    // In a thread of its own: a runtime does not start in another one.
-    std::thread::spawn(|| undisturbed()[0].fitted.clone()).join().unwrap()
 }
