@@ -20,6 +20,7 @@ mod it {
     mod reference;
     mod refusals;
     mod search;
+    mod search_encodings;
     mod search_results;
     mod shards;
     mod shared_tables;

@@ -45,6 +45,12 @@ impl<T: Pod> Deref for Column<T> {
     }
 }
 
+impl<T: Pod + PartialEq> PartialEq for Column<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 impl<T> Default for Column<T> {
     fn default() -> Self {
         Self::Owned(Vec::new())

@@ -58,7 +58,7 @@ impl TrainData {
         let differences = self.encoded_with.other_columns(&model.schema);
         if !differences.is_empty() {
             let reason = format!(
-                "{}: the data were encoded for another schema; load them with the model's (TrainConfig::model)",
+                "{}: the data were encoded for another schema; load them with the model's (TrainConfig::model, SearchConfig::schemas)",
                 differences.join("; ")
             );
             return Err(Error::config("model", reason));
@@ -80,6 +80,12 @@ impl TrainData {
             others.join(", ")
         );
         Err(Error::config("vocabulary", reason))
+    }
+
+    /// Whether these are the same rows in the same order, whatever their columns. O(rows).
+    pub(crate) fn has_rows_of(&self, other: &Self) -> bool {
+        let same_ids = self.product == other.product && self.customer == other.customer;
+        same_ids && self.timestamp == other.timestamp && self.catalogue.ids == other.catalogue.ids
     }
 
     /// The query tower's columns of some rows.

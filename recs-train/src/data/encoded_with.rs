@@ -57,6 +57,11 @@ impl EncodedWith {
         }
     }
 
+    /// Whether models of these schemas read the same columns.
+    pub(crate) fn same_columns(a: &Schema, b: &Schema) -> bool {
+        Self::of_schema(a).other_columns(b).is_empty()
+    }
+
     /// Ids and numbers that a row of a tower has.
     pub(super) fn widths(&self, tower: Tower) -> [usize; 2] {
         let columns = self.columns(tower);

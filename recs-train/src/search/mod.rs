@@ -14,7 +14,9 @@
 //! let mut config = SearchConfig::new([("learning_rate".into(), rate)]);
 //! config.algorithm = SearchAlgorithm::Halving { trials: 27, eta: 3, shortest: 3 };
 //! config.folds = 2;
-//! let search = Search::new(data, &schema, vocabulary, TrainConfig::recommended(), config)?
+//! // More than one if trials differ in their encodings: then one `TrainData` each.
+//! assert_eq!(config.schemas(&TrainConfig::recommended(), &schema)?.len(), 1);
+//! let search = Search::new([data], &schema, vocabulary, TrainConfig::recommended(), config)?
 //!     .with_results("search.jsonl")
 //!     .with_tracker(Arc::new(TrialFiles::new("trials".as_ref())?));
 //! let report = search.run(&Silent, &CancelToken::new())?;
@@ -28,6 +30,7 @@
 //! | `config.rs` | [`SearchConfig`]: space, algorithm, metric, folds |
 //! | `distribution.rs` | [`Distribution`]: what a setting is drawn from |
 //! | `space.rs` | settings by path, checked and put into a [`TrainConfig`](crate::TrainConfig) |
+//! | `draw.rs` | the settings of each trial, and the columns that they need |
 //! | `halving.rs` | rungs: how many trials are trained how long |
 //! | `run.rs` | [`Search`]: trial after trial |
 //! | `trial.rs` | [`Trial`], [`SearchReport`] |
@@ -39,6 +42,7 @@
 
 mod config;
 mod distribution;
+mod draw;
 mod halving;
 mod results;
 mod run;

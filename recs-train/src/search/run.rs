@@ -10,6 +10,7 @@ use crate::config::TrainConfig;
 use crate::data::{Fold, TrainData};
 use crate::error::{Error, Result};
 use crate::trainer::{Trainer, check};
+use recs_core::model::ModelConfig;
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::Schema;
 use recs_core::vocab::Vocabulary;
@@ -21,7 +22,8 @@ const STAGE: &str = "search";
 
 /// A search over settings. It holds rows before the test only: nothing that it finds has seen a test row.
 pub struct Search {
-    data: Arc<TrainData>,
+    /// The same rows, encoded for each of [`SearchConfig::schemas`].
+    data: Vec<Arc<TrainData>>,
     schema: Schema,
     vocabulary: Arc<Vocabulary>,
     base: TrainConfig,
@@ -40,43 +42,48 @@ struct Run<'a> {
 }
 
 impl Search {
-    /// A search from `base` on. `data` was encoded with the schema of the base's model ([`TrainConfig::model`] of `schema`).
-    /// The settings of all trials are drawn and checked here, before the first of them is trained.
+    /// A search from `base` on, over the rows of one dataset, encoded with each of [`SearchConfig::schemas`]: one, unless
+    /// trials differ in their encodings. The settings of all trials are drawn and checked here, before the first of them is
+    /// trained.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the setting, also for data of another schema or vocabulary, [`Error::Data`] for folds without
-    /// rows, [`Error::Threads`].
+    /// [`Error::Config`] naming the setting, also for data of another schema, vocabulary or dataset, [`Error::Data`] for
+    /// folds without rows, [`Error::Threads`].
     pub fn new(
-        data: Arc<TrainData>,
+        data: impl IntoIterator<Item = Arc<TrainData>>,
         schema: &Schema,
         vocabulary: Arc<Vocabulary>,
         base: TrainConfig,
         config: SearchConfig,
     ) -> Result<Self> {
         base.validate()?;
-        data.check_vocabulary(&vocabulary)?;
         config.check_space(&base)?;
+        let data: Vec<_> = data.into_iter().collect();
+        let first = data.first().ok_or_else(|| Error::config("data", "is missing: a search needs rows"))?;
+        for other in &data {
+            other.check_vocabulary(&vocabulary)?;
+            if !other.has_rows_of(first) {
+                return Err(Error::config("data", "are of several datasets: load all from the same one"));
+            }
+        }
         let rungs = config.algorithm.rungs(base.epochs)?;
-        let folds = Fold::latest(&data, base.split, config.folds)?;
+        let folds = Fold::latest(first, base.split, config.folds)?;
         let (schema, tracker) = (schema.clone(), Arc::new(Untracked));
         let search = Self { data, schema, vocabulary, base, config, folds, rungs, results: None, tracker };
         for number in 0..search.rungs.first().map_or(0, |rung| rung.trials) {
-            search.check(number)?;
+            search.config.try_trial(&search.base, number, |config| {
+                let model = config.model(&search.schema)?;
+                check(config, &model, search.data_of(&model)?)
+            })?;
         }
         Ok(search)
     }
 
-    /// Settings that are well each by itself can contradict each other.
-    fn check(&self, number: u64) -> Result<()> {
-        let settings = self.config.draw(number);
-        let checked = apply(&self.base, &settings)
-            .and_then(|config| check(&config, &config.model(&self.schema)?, &self.data));
-        checked.map_err(|e| match serde_json::to_string(&settings) {
-            Ok(settings) if number > 0 => {
-                Error::config("search.space", format!("trial {number} would be {settings}: {e}"))
-            }
-            _ => e,
-        })
+    /// The rows as a model reads them.
+    fn data_of(&self, model: &ModelConfig) -> Result<&Arc<TrainData>> {
+        let fits = self.data.iter().find(|data| data.check(model).is_ok());
+        // None does: the first one says in what.
+        fits.map_or_else(|| self.data[0].check(model).map(|()| &self.data[0]), Ok)
     }
 
     /// Keeps finished trials in this file, and does not run again those that are there: a search that was killed or
@@ -137,7 +144,8 @@ impl Search {
 
     fn trainer(&self, config: &TrainConfig) -> Result<Trainer> {
         let model = config.model(&self.schema)?;
-        Trainer::new(Arc::clone(&self.data), model, Arc::clone(&self.vocabulary), config.clone())
+        let data = Arc::clone(self.data_of(&model)?);
+        Trainer::new(data, model, Arc::clone(&self.vocabulary), config.clone())
     }
 
     /// Runs a trial, unless it was finished before.

@@ -4,9 +4,6 @@ use super::config::{SearchAlgorithm, SearchConfig};
 use super::distribution::field;
 use crate::config::{TrainConfig, merge_settings};
 use crate::error::{Error, Result};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::SeedableRng;
-use recs_core::hash::fingerprint64;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -58,24 +55,6 @@ impl SearchConfig {
             return Err(Error::config("search.space", reason));
         }
         trials.iter().flat_map(Settings::keys).try_for_each(|path| check_free(path))
-    }
-
-    /// The settings of a trial: none for trial 0. A function of seed, path and number, so that more trials or settings leave
-    /// the others as they are.
-    pub(super) fn draw(&self, number: u64) -> Settings {
-        if number == 0 {
-            return Settings::new();
-        }
-        if let SearchAlgorithm::Listed { trials } = &self.algorithm {
-            let listed = usize::try_from(number - 1).ok().and_then(|at| trials.get(at));
-            return listed.cloned().unwrap_or_default();
-        }
-        let draw = |(path, distribution): (&String, &super::Distribution)| {
-            let key = format!("{}/{number}/{path}", self.seed);
-            let mut random = Xoshiro256PlusPlus::seed_from_u64(fingerprint64(key.as_bytes()));
-            (path.clone(), distribution.draw(&mut random))
-        };
-        self.space.iter().map(draw).collect()
     }
 }
 

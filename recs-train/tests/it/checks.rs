@@ -24,7 +24,7 @@ fn reference() -> TrainConfig {
 }
 
 /// The configuration's message.
-fn refused<T>(result: Result<T, Error>) -> String {
+pub(super) fn refused<T>(result: Result<T, Error>) -> String {
     match result {
         Err(e @ Error::Config { .. }) => e.to_string(),
         Err(e) => panic!("{e:?}"),
@@ -78,7 +78,7 @@ async fn data_of_another_vocabulary_are_refused() {
         json!({"space": {"learning_rate": {"kind": "uniform", "low": 0.01, "high": 0.02}}}),
     )
     .unwrap();
-    let search = Search::new(Arc::clone(&data), &Schema::retail(), other, config.clone(), space);
+    let search = Search::new([Arc::clone(&data)], &Schema::retail(), other, config.clone(), space);
     assert!(refused(search).contains("product_id"));
     let artifact = fit(&rows, config).await.into_artifact("v1").unwrap();
     let judge = |data: &TrainData| {
@@ -187,31 +187,9 @@ async fn settings_that_contradict_each_other_are_refused_before_the_first_step()
         // One trial of a search: none is trained.
         let listed = json!({"algorithm": {"kind": "listed", "trials": [{"seed": 5}, settings]}});
         let listed: SearchConfig = serde_json::from_value(listed).unwrap();
-        let message = refused(Search::new(data, &Schema::retail(), vocabulary, base, listed));
+        let message = refused(Search::new([data], &Schema::retail(), vocabulary, base, listed));
         assert!(message.contains("trial 2") && message.contains(setting), "{message}");
     }
-}
-
-#[tokio::test]
-async fn a_search_may_change_widths_and_not_what_is_encoded() {
-    let base = small(TrainConfig::recommended());
-    let (data, _, vocabulary) = loaded(&groups(20, 40, 40), &base).await;
-    let schema = Schema::retail();
-    let product = |dim: usize, bias: &str| {
-        let embedding = json!({"kind": "embedding", "name": "product_id", "field": "product_id", "dim": dim});
-        json!([embedding, {"kind": "bias", "name": "bias", "field": bias}])
-    };
-    let history =
-        |dim: usize| json!([{"kind": "history", "name": "history", "field": "product_id", "dim": dim}]);
-    let search = |dim: usize, bias: &str| {
-        let trial = json!({"encodings": {"query": history(dim), "candidate": product(dim, bias)}});
-        let listed = json!({"algorithm": {"kind": "listed", "trials": [trial]}});
-        let listed: SearchConfig = serde_json::from_value(listed).unwrap();
-        Search::new(Arc::clone(&data), &schema, Arc::clone(&vocabulary), base.clone(), listed)
-    };
-    search(32, "product_id").unwrap();
-    let message = refused(search(32, "category"));
-    assert!(message.contains("trial 1") && message.contains("ids of category"), "{message}");
 }
 
 #[tokio::test]

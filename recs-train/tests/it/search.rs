@@ -30,7 +30,7 @@ pub(super) fn slow() -> TrainConfig {
 pub(super) async fn search(base: &TrainConfig, config: Value) -> Result<Search> {
     let (data, vocabulary) = loaded(&groups(40, 600, 40), base).await;
     let config: SearchConfig = serde_json::from_value(config).unwrap();
-    Search::new(data, &Schema::retail(), vocabulary, base.clone(), config)
+    Search::new([data], &Schema::retail(), vocabulary, base.clone(), config)
 }
 
 pub(super) fn rates(algorithm: &Value) -> Value {
@@ -136,7 +136,7 @@ async fn test_rows_are_never_looked_at() {
     let mut product: Vec<u32> = other.product.to_vec();
     split.test.iter().for_each(|&row| product[row as usize] = 7);
     other.product = product.into();
-    let of = |data| Search::new(data, &schema, vocabulary.clone(), base.clone(), config.clone()).unwrap();
+    let of = |data| Search::new([data], &schema, vocabulary.clone(), base.clone(), config.clone()).unwrap();
     assert_eq!(timeless(&run(&of(data))), timeless(&run(&of(Arc::new(other)))));
 }
 

@@ -120,7 +120,7 @@ async fn settings_of_the_report_and_the_refit_leave_the_trials_comparable() {
     let mut other = TrainData::clone(&data);
     other.catalogue.subcategory[0] += 1;
     let config = serde_json::from_value(rates(&json!({"kind": "random", "trials": 2}))).unwrap();
-    let search = Search::new(Arc::new(other), &Schema::retail(), vocabulary, base(), config).unwrap();
+    let search = Search::new([Arc::new(other)], &Schema::retail(), vocabulary, base(), config).unwrap();
     let message = refused(&search.with_results(&file));
     assert!(message.contains("data is"), "{message}");
 }

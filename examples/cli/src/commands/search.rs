@@ -25,7 +25,11 @@ async fn search(context: &Context, args: &SearchArgs, tracked: Option<&Tracked>)
     };
     let base = TrainConfig::from_overrides(&context.config.train)?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
-    let (vocabulary, data) = train::load(context, &dataset, &base, args.cache.clone()).await?;
+    let vocabulary = train::vocabulary(context, &dataset).await?;
+    let mut data = Vec::new();
+    for schema in config.schemas(&base, &context.schema)? {
+        data.push(train::load(context, &dataset, &schema, &vocabulary, args.cache.clone()).await?);
+    }
     if let Some(tracked) = tracked {
         tracked.run.log_params(&json!({"search": config, "train": base}))?;
         tracked.run.log_data(&name, dataset.metadata(), &vocabulary, &context.schema)?;

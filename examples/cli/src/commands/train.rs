@@ -8,6 +8,7 @@ use crate::output::Report;
 use recs_core::Error as CoreError;
 use recs_core::artifact::ModelArtifact;
 use recs_core::dataset::Dataset;
+use recs_core::schema::Schema;
 use recs_core::vocab::Vocabulary;
 use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
     let config = settings(context, args)?;
     let previous = previous(context, args).await?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
-    let (vocabulary, data) = load(context, &dataset, &config, args.cache.clone()).await?;
+    let (vocabulary, model) = (vocabulary(context, &dataset).await?, config.model(&context.schema)?);
+    let data = load(context, &dataset, &model.schema, &vocabulary, args.cache.clone()).await?;
     if let Some(tracked) = tracked {
         tracked.run.log_params(&config)?;
         tracked.run.log_data(&name, dataset.metadata(), &vocabulary, &context.schema)?;
@@ -93,23 +95,26 @@ fn started_from(report: &mut Report, fitted: &Fitted) {
     }
 }
 
-/// A dataset's vocabulary, which is built where there is none, and its rows as the model of `config` reads them.
+/// A dataset's vocabulary, which is built where there is none.
+pub(super) async fn vocabulary(context: &Context, dataset: &Dataset) -> Result<Arc<Vocabulary>> {
+    match context.vocabulary(dataset, &context.schema).await {
+        Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, dataset).await.map(Arc::new),
+        found => found.map(Arc::new),
+    }
+}
+
+/// The rows as models of `schema` read them.
 pub(super) async fn load(
     context: &Context,
     dataset: &Dataset,
-    config: &TrainConfig,
+    schema: &Schema,
+    vocabulary: &Arc<Vocabulary>,
     cache: Option<PathBuf>,
-) -> Result<(Arc<Vocabulary>, Arc<TrainData>)> {
-    let vocabulary = match context.vocabulary(dataset, &context.schema).await {
-        Err(Error::Core(CoreError::NotFound { .. })) => vocab::build(context, dataset).await?,
-        found => found?,
-    };
-    let (vocabulary, model) = (Arc::new(vocabulary), config.model(&context.schema)?);
+) -> Result<Arc<TrainData>> {
     let options = LoadOptions { parallelism: context.parallelism(), cache };
-    let observer = context.observer.clone();
-    let loading =
-        TrainData::load(dataset, &model.schema, vocabulary.clone(), &options, observer, &context.cancel);
-    Ok((vocabulary, Arc::new(loading.await?)))
+    let (vocabulary, observer) = (Arc::clone(vocabulary), context.observer.clone());
+    let data = TrainData::load(dataset, schema, vocabulary, &options, observer, &context.cancel).await?;
+    Ok(Arc::new(data))
 }
 
 /// What `recs search` writes, and recs.toml has beside other things.
