@@ -93,6 +93,30 @@ def check_search(url, told):
     assert scores == {str(trial["number"]): trial["score"] for trial in told["trials"]}, (scores, told["trials"])
 
 
+def check_replay(url):
+    """A training that is killed is ended by the next command that has to do with MLflow."""
+    training = subprocess.Popen([RECS, "train", "--mlflow", "--epochs", "500"], cwd=FOLDER, stderr=subprocess.DEVNULL)
+    wanted = {"experiment_ids": [], "filter": "attributes.status = 'RUNNING'"}
+    experiment = ask(url, "experiments/get-by-name?experiment_name=demo%2Frecs", None)["experiment"]
+    wanted["experiment_ids"] = [experiment["experiment_id"]]
+    for _ in range(600):
+        running = ask(url, "runs/search", wanted).get("runs", [])
+        if running:
+            break
+        time.sleep(0.1)
+    training.kill()
+    training.wait()
+    assert len(running) == 1, running
+    told = recs("mlflow", "replay")
+    run = ask(url, "runs/get?run_id=" + running[0]["info"]["run_id"], None)["run"]
+    assert run["info"]["status"] == "KILLED" and len(told["runs"]) == 1, (run["info"], told)
+    assert recs("mlflow", "replay")["runs"] == []
+    # It had said what it was asked.
+    lines = [path.read_text().splitlines() for path in (FOLDER / "store/tenants/demo/experiments").iterdir()]
+    killed = [record for record in lines if "outcome" not in json.loads(record[-1])]
+    assert len(killed) == 1 and json.loads(killed[0][0])["settings"]["epochs"] == 500, killed
+
+
 FOLDER.mkdir(parents=True)
 for table in ("transactions", "products"):
     shutil.copy(DATA / f"{table}.parquet", FOLDER)
@@ -109,6 +133,7 @@ try:
     recs("dataset")
     wait(url, server)
     check_training(url, recs("train", "--mlflow"))
+    check_replay(url)
     found = recs("search", "--mlflow", "--results", "search.jsonl")
     check_search(url, found)
     again = recs("search", "--results", "search.jsonl")

@@ -17,7 +17,7 @@ such products; revenue = the customer's total over the rows kept.
 import argparse
 import hashlib
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,8 @@ HOW = (
     "(most significant first) TAB city TAB timestamp TAB art_name TAB stratbuy_domain_desc TAB "
     "mge_main_cat_desc LF; equal rows are kept"
 )
-FIRST_DAY, DAY_AFTER_LAST = datetime(2017, 10, 3), datetime(2018, 1, 2)
+LAST_DAY = datetime(2018, 1, 1)
+WINDOW = timedelta(days=90)
 REVENUE_SHARE_PERCENT = 80
 MIN_DISTINCT_PRODUCTS = 3
 
@@ -54,11 +55,12 @@ def lines_of(table):
     return sorted(("\t".join(row) + "\n").encode() for row in zip(*columns))
 
 
-def extract(source):
+def extract(source, last_day=LAST_DAY):
     """Make the extraction from the purchases; returns it with the counts before and after the product cut."""
     rows = pd.read_parquet(source / "transactions.parquet")
     time = rows.transaction_timestamp
-    rows = rows[(time >= FIRST_DAY) & (time < DAY_AFTER_LAST) & (rows.sales_value > 0)].copy()
+    in_window = (time >= last_day - WINDOW) & (time < last_day + timedelta(days=1))
+    rows = rows[in_window & (rows.sales_value > 0)].copy()
     rows["cents"] = (rows.sales_value * 100).round().astype("int64")
     assert (rows.cents / 100 - rows.sales_value).abs().max() < 1e-9, "sales_value is not in whole cents"
 

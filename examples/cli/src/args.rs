@@ -48,6 +48,16 @@ pub(crate) enum Command {
     Recommend(RecommendArgs),
     /// Serve a model version over HTTP.
     Serve(ServeArgs),
+    /// What the MLflow server of `[mlflow]` has of earlier runs.
+    #[command(subcommand)]
+    Mlflow(MlflowCommand),
+}
+
+/// What to do about MLflow.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MlflowCommand {
+    /// Send what earlier runs could not: the server was dead, or they were killed.
+    Replay,
 }
 
 /// What to tell about recs.toml.

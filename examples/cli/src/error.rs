@@ -60,6 +60,14 @@ pub enum Error {
     /// The tracking client cannot be made.
     #[error("cannot make an HTTP client: {0}")]
     Http(reqwest::Error),
+    /// The tracking server does not have everything.
+    #[error("MLflow lacks {entries} entries of earlier runs, which stay on disk: {problem}")]
+    Mlflow {
+        /// How many.
+        entries: u64,
+        /// Why.
+        problem: String,
+    },
     /// The asynchronous runtime cannot start.
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),

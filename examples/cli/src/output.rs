@@ -16,6 +16,10 @@ impl Report {
         self.lines.push(line.into());
     }
 
+    pub(crate) fn json(&self) -> Value {
+        Value::Object(self.json.clone())
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.json.insert(key.into(), value.into());
     }
@@ -28,7 +32,7 @@ pub(crate) fn succeed(report: &Report, json: bool) -> u8 {
         let _ = writeln!(out, "{line}");
     }
     if json {
-        let _ = writeln!(out, "{}", Value::Object(report.json.clone()));
+        let _ = writeln!(out, "{}", report.json());
     }
     let _ = out.flush();
     0

@@ -56,6 +56,14 @@ impl TenantRoot {
         self.root.child(&format!("warehouse/{}/{}", plain("layer", layer)?, plain("table", table)?))
     }
 
+    /// `{root}/experiments`: what trainings and searches said, a file each.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn experiments(&self) -> Result<Store> {
+        self.root.child("experiments")
+    }
+
     /// Log of finished datasets: the latest entry names the newest run.
     ///
     /// # Errors

@@ -186,3 +186,153 @@ impl CustomerBatch {
         Batch { rows: &self.rows, histories: Some(&self.histories), targets: Some(targets) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::purchases::tests::{Row, bought, data, history, id, is_history, purchases, rows};
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    /// One query of an epoch.
+    #[derive(Debug)]
+    struct Example {
+        row: u32,
+        /// Ids and weights.
+        history: (Vec<u32>, Vec<f32>),
+        /// Places in the catalogue with their weights.
+        targets: Vec<(u32, f32)>,
+    }
+
+    /// All queries of an epoch, taken `n` at a time.
+    fn all(mut epoch: CustomerEpoch<'_>, n: usize) -> Vec<Example> {
+        let mut all = Vec::new();
+        while let Some(batch) = epoch.next_batch(n) {
+            let (histories, targets) = (batch.histories.unwrap(), batch.targets.unwrap());
+            assert!(batch.rows.len() <= n && histories.rows() == batch.rows.len());
+            assert_eq!(targets.offsets.len(), batch.rows.len() + 1);
+            for (i, &row) in batch.rows.iter().enumerate() {
+                let (ids, weights) = histories.row(i);
+                let range = targets.offsets[i] as usize..targets.offsets[i + 1] as usize;
+                let columns = targets.columns[range.clone()].iter().copied();
+                let targets = columns.zip(targets.weights[range].iter().copied()).collect();
+                all.push(Example { row, history: (ids.to_vec(), weights.to_vec()), targets });
+            }
+        }
+        all
+    }
+
+    /// The definition of targets: products with the sums of their rows' weights.
+    fn targets(rows: &[Row], of: &[u32], recency_days: f64) -> BTreeMap<u32, f64> {
+        let customers = rows.iter().map(|row| row.customer).collect::<BTreeSet<u32>>().into_iter();
+        let all = customers.flat_map(|customer| bought(rows, customer));
+        let last = all.map(|row| rows[row as usize].day).max().unwrap();
+        let mut weights: BTreeMap<u32, f64> = BTreeMap::new();
+        for row in of.iter().map(|&row| rows[row as usize]) {
+            let age = (last - row.day) as f64;
+            let weight = if recency_days == 0.0 { 1.0 } else { (-age / recency_days).exp() };
+            *weights.entry(row.product).or_default() += weight;
+        }
+        weights
+    }
+
+    fn are_targets(got: &[(u32, f32)], expected: &BTreeMap<u32, f64>) -> bool {
+        let near = |(got, expected): (&(u32, f32), (&u32, &f64))| {
+            got.0 == *expected.0 && (f64::from(got.1) / expected.1 - 1.0).abs() < 1e-5
+        };
+        got.len() == expected.len() && got.iter().zip(expected).all(near)
+    }
+
+    /// Whether there are days that give this example when they are held out: every choice of the customer's days is tried.
+    fn follows(example: &Example, rows: &[Row], recency_days: f64) -> bool {
+        let bought = bought(rows, rows[example.row as usize].customer);
+        let day_of = |row: u32| rows[row as usize].day;
+        let days: BTreeSet<i64> = bought.iter().map(|&row| day_of(row)).collect();
+        let (ids, weights) = &example.history;
+        (1..1u32 << days.len()).any(|choice| {
+            let chosen = (0u32..).zip(&days).filter(|(at, _)| choice & (1u32 << *at) != 0);
+            let held: BTreeSet<i64> = chosen.map(|(_, &day)| day).collect();
+            let (out, kept): (Vec<u32>, Vec<u32>) =
+                bought.iter().partition(|&&row| held.contains(&day_of(row)));
+            // The query's own features are of a day that is held out, too.
+            held.contains(&day_of(example.row))
+                && are_targets(&example.targets, &targets(rows, &out, recency_days))
+                && is_history((&ids[..], &weights[..]), &history(rows, kept.into_iter()))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whole_days_are_targets_and_all_other_days_the_history(
+            rows in rows(),
+            share in 0.1f64..0.9,
+            recency_days in prop_oneof![Just(0.0f64), 1.0f64..30.0],
+            seed in any::<u64>(),
+            (number, n) in (0usize..50, 1usize..4),
+        ) {
+            let data = data(&rows);
+            let purchases = purchases(&data, &rows);
+            let config = HoldOut { share, recency_days };
+            let epoch = CustomerEpoch::new(&data, &purchases, config, seed, number);
+            let queries = epoch.len();
+            let examples = all(epoch, n);
+            let customer = |example: &Example| rows[example.row as usize].customer;
+            let customers: BTreeSet<u32> = examples.iter().map(customer).collect();
+            prop_assert_eq!((examples.len(), customers.len()), (queries, queries), "each customer once");
+            for example in &examples {
+                prop_assert!(follows(example, &rows, recency_days), "{example:?}");
+            }
+        }
+
+        /// Each day has a product of its own, which tells of what day a target is, and what stands in a history.
+        #[test]
+        fn no_day_of_a_target_is_a_day_of_the_history(
+            rows in rows(),
+            share in 0.1f64..0.9,
+            seed in any::<u64>(),
+        ) {
+            let of_day = |row: Row| Row { product: (row.day + 2) as u32, ..row };
+            let rows: Vec<Row> = rows.into_iter().map(of_day).collect();
+            let data = data(&rows);
+            let purchases = purchases(&data, &rows);
+            let config = HoldOut { share, ..HoldOut::default() };
+            for example in all(CustomerEpoch::new(&data, &purchases, config, seed, 0), 3) {
+                let held: BTreeSet<u32> = example.targets.iter().map(|target| id(target.0)).collect();
+                let kept: BTreeSet<u32> = example.history.0.iter().copied().collect();
+                prop_assert!(!held.is_empty() && held.is_disjoint(&kept), "{example:?}");
+                let own = bought(&rows, rows[example.row as usize].customer).into_iter();
+                let own: BTreeSet<u32> = own.map(|row| id(rows[row as usize].product)).collect();
+                prop_assert_eq!(&held | &kept, own);
+            }
+        }
+    }
+
+    /// Were the others held out in their place, it would be a share of 0.8.
+    #[test]
+    fn every_day_is_held_out_in_its_share_of_epochs() {
+        let (customers, days, epochs) = (40u32, 6u32, 100usize);
+        let row = |customer: u32, day: u32| Row {
+            customer,
+            product: day,
+            day: i64::from(day),
+            second: 0,
+            is_known: true,
+        };
+        let rows: Vec<Row> = (0..customers * days).map(|i| row(1 + i / days, i % days)).collect();
+        let data = data(&rows);
+        let purchases = purchases(&data, &rows);
+        let mut held: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+        for number in 0..epochs {
+            let config = HoldOut { share: 0.2, recency_days: 0.0 };
+            for example in all(CustomerEpoch::new(&data, &purchases, config, 7, number), 16) {
+                let customer = rows[example.row as usize].customer;
+                let count = |target: &(u32, f32)| *held.entry((customer, target.0)).or_default() += 1;
+                example.targets.iter().for_each(count);
+            }
+        }
+        assert_eq!(held.len(), (customers * days) as usize, "some day was never held out");
+        assert!(held.values().all(|&times| times < epochs / 2), "some day is held out too often: {held:?}");
+        let share = held.values().sum::<usize>() as f64 / (held.len() * epochs) as f64;
+        assert!((share - 0.2).abs() < 0.02, "{share}");
+    }
+}

@@ -11,7 +11,7 @@ use recs_train::optim::Clip;
 use serde_json::json;
 use std::sync::Arc;
 
-fn n_grams(field: &str, table: Option<&str>) -> Encoding {
+pub(super) fn n_grams(field: &str, table: Option<&str>) -> Encoding {
     let (name, table) = (format!("{field}_n_grams"), table.map(str::to_owned));
     Encoding::NGrams { name, field: field.into(), from: 2, to: 4, words: true, bins: 97, dim: 5, table }
 }

@@ -27,7 +27,7 @@ fn tied() -> Schema {
 }
 
 /// `tied`, and two encodings of cities in the query tower beside a history.
-fn tied_twice() -> Schema {
+pub(super) fn tied_twice() -> Schema {
     let mut schema = tied();
     let city = |name: &str| Encoding::Embedding {
         name: name.into(),
@@ -48,7 +48,7 @@ async fn made_of(config: &TrainConfig, schema: Schema, days: i64) -> Made {
     Made::new(config, schema, days, 0.3).await
 }
 
-fn histories() -> Histories {
+pub(super) fn histories() -> Histories {
     let mut histories = Histories::default();
     (0..9u32).for_each(|i| histories.push((0..i % 4).map(|j| (1 + (i * 3 + j * 5) % 16, 1.0 + j as f32))));
     histories

@@ -3,7 +3,7 @@
 use super::shards::{Purchase, dataset, groups, load};
 use recs_core::model::ModelConfig;
 use recs_core::observe::{CancelToken, Collect, Event, Silent};
-use recs_core::schema::Schema;
+use recs_core::schema::{Encoding, Schema};
 use recs_core::vocab::{Vocabulary, VocabularyConfig};
 use recs_train::data::{Split, SplitKind};
 use recs_train::trainer::{Seen, TrendConfig, evaluate_artifact};
@@ -299,11 +299,10 @@ async fn a_cancelled_run_and_a_diverged_one_end_with_their_error() {
 }
 
 #[tokio::test]
-async fn the_observer_hears_progress_metrics_and_a_collapse() {
+async fn the_observer_hears_of_stages_and_metrics() {
     let observer = Collect::default();
     let mut config = small(TrainConfig::reference());
-    (config.epochs, config.learning_rate) = (2, 1e-9);
-    // One customer in all: two lists cannot differ, and none is computed from one list.
+    config.epochs = 2;
     let rows = groups(30, 400, 20);
     trainer(&rows, config).await.fit(&observer, &CancelToken::new()).unwrap();
     let events = observer.events();
@@ -316,6 +315,31 @@ async fn the_observer_hears_progress_metrics_and_a_collapse() {
         "{events:?}"
     );
     assert!(events.iter().any(|e| matches!(e, Event::Finished { stage: "evaluate", .. })));
+}
+
+/// Of a customer the query tower reads the city alone: nothing tells those of one city apart.
+#[tokio::test]
+async fn the_observer_hears_of_a_collapse_where_there_is_one() {
+    let city = Encoding::Embedding { name: "city".into(), field: "city".into(), dim: 16, table: None };
+    let mut config = small(TrainConfig::reference());
+    // So slow that lists are those of the starting weights, which differ from city to city.
+    (config.epochs, config.learning_rate) = (1, 1e-9);
+    config.encodings.query = Some(vec![city]);
+    let five = groups(30, 400, 20);
+    let one: Vec<Purchase> =
+        five.iter().map(|row| Purchase { city: "city0".into(), ..row.clone() }).collect();
+    for (rows, expected) in [(one, 1), (five, 0)] {
+        let observer = Collect::default();
+        let fitted = trainer(&rows, config.clone()).await.fit(&observer, &CancelToken::new()).unwrap();
+        let rate = fitted.test.personalisation.unwrap();
+        assert_eq!(rate < 0.05, expected == 1, "{rate}");
+        let events = observer.events();
+        let collapse = "customers get nearly the same list";
+        let warned = events.iter().filter(
+            |e| matches!(e, Event::Warning { stage: "evaluate", message } if message.starts_with(collapse)),
+        );
+        assert_eq!(warned.count(), expected, "{events:?}");
+    }
 }
 
 #[tokio::test]

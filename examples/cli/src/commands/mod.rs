@@ -6,6 +6,7 @@ mod evaluate;
 mod extract;
 mod init;
 mod recommend;
+mod record;
 mod refresh;
 mod scores;
 mod search;
@@ -14,7 +15,7 @@ mod tracking;
 mod train;
 mod vocab;
 
-use crate::args::{Args, Command, ConfigCommand, DatasetChoice, ModelChoice};
+use crate::args::{Args, Command, ConfigCommand, DatasetChoice, MlflowCommand, ModelChoice};
 use crate::config::Config;
 use crate::error::Result;
 use crate::output::Report;
@@ -65,6 +66,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Evaluate(args) => evaluate::run(&context, &args).await,
         Command::Recommend(args) => recommend::run(&context, args).await,
         Command::Serve(args) => serve::run(&context, &args).await,
+        Command::Mlflow(MlflowCommand::Replay) => tracking::replay(&context).await,
     }
 }
 

@@ -1,10 +1,12 @@
 //! `recs search`: settings -> the best of them.
 
+use super::record::Record;
 use super::tracking::{self, Tracked};
 use super::{Context, train};
 use crate::args::SearchArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
+use recs_core::observe::Observer;
 use recs_train::TrainConfig;
 use recs_train::search::{Search, SearchReport, Trial, TrialFiles};
 use serde_json::{Map, Value, json};
@@ -13,11 +15,20 @@ use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: &SearchArgs) -> Result<Report> {
     let tracked = Tracked::start(context, args.mlflow)?;
-    let found = search(context, args, tracked.as_ref()).await;
+    let settings = json!({"search": context.config.search, "train": context.config.train});
+    let record = Record::begin(context, "search", &settings)?;
+    let observer = tracking::observer(context, &record, tracked.as_ref());
+    let mut found = search(context, args, observer, tracked.as_ref()).await;
+    record.end(&mut found).await;
     tracking::finish(tracked, found).await
 }
 
-async fn search(context: &Context, args: &SearchArgs, tracked: Option<&Tracked>) -> Result<Report> {
+async fn search(
+    context: &Context,
+    args: &SearchArgs,
+    observer: Arc<dyn Observer>,
+    tracked: Option<&Tracked>,
+) -> Result<Report> {
     let Some(config) = context.config.search.clone() else {
         let reason = "is missing: name what to search over, e.g. under [search.space] learning_rate = { kind = \
                       \"log_uniform\", low = 1e-3, high = 1e-1 }";
@@ -44,7 +55,7 @@ async fn search(context: &Context, args: &SearchArgs, tracked: Option<&Tracked>)
     if let Some(tracked) = tracked {
         search = search.with_tracker(tracked.trials());
     }
-    let (observer, cancel) = (tracking::observer(context, tracked), context.cancel.clone());
+    let cancel = context.cancel.clone();
     let searching = tokio::task::spawn_blocking(move || search.run(&*observer, &cancel));
     let found = searching.await.map_err(|_| Error::Worker { doing: "searching" })??;
     let best = found.overrides(&context.config.train);

@@ -1,19 +1,22 @@
-//! `--mlflow`: a run in the server of `[mlflow]`.
+//! `--mlflow`: a run in the server of `[mlflow]`; `recs mlflow replay`.
 
 use super::Context;
+use super::record::Record;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::Error as CoreError;
 use recs_core::observe::{Observer, Tee};
 use recs_train::Error as TrainError;
 use recs_train::search::TrackTrials;
-use recs_train::tracking::mlflow::{MlflowConfig, MlflowHost, MlflowRun, MlflowTrials, Outcome};
+use recs_train::tracking::mlflow::{self, MlflowConfig, MlflowHost, MlflowRun, MlflowTrials, Outcome};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the end of a command waits for the server; what it does not have by then is sent by the next run.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a replay may take: model files are among what it sends.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The run of a command.
 pub(super) struct Tracked {
@@ -28,18 +31,7 @@ impl Tracked {
         if !is_wanted {
             return Ok(None);
         }
-        let Some(mut settings) = context.config.mlflow.clone() else {
-            let reason = "is missing: --mlflow needs a server, e.g. tracking_uri = \"http://127.0.0.1:5000\"";
-            return Err(Error::config("mlflow", reason));
-        };
-        settings.spool_dir = context.config.path(&settings.spool_dir);
-        let settings = settings.for_tenant(&context.config.tenant);
-        // Refused where the process has one already, which will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().build().map_err(Error::Http)?;
-        let warnings = context.observer.clone();
-        let host =
-            MlflowHost::new(client).with_warnings(warnings).with_store_options(context.config.options());
+        let (settings, host) = server(context)?;
         let run = Arc::new(MlflowRun::start(&settings, host.clone())?);
         Ok(Some(Self { settings, host, run }))
     }
@@ -50,13 +42,47 @@ impl Tracked {
     }
 }
 
-/// The terminal, and the run where there is one.
-pub(super) fn observer(context: &Context, tracked: Option<&Tracked>) -> Arc<dyn Observer> {
-    let terminal: Arc<dyn Observer> = context.observer.clone();
-    match tracked {
-        None => terminal,
-        Some(tracked) => Arc::new(Tee::new([terminal, Arc::clone(&tracked.run) as Arc<dyn Observer>])),
+/// The server of `[mlflow]`, and what to reach it by.
+fn server(context: &Context) -> Result<(MlflowConfig, MlflowHost)> {
+    let Some(mut settings) = context.config.mlflow.clone() else {
+        let reason = "is missing: name a server, e.g. tracking_uri = \"http://127.0.0.1:5000\"";
+        return Err(Error::config("mlflow", reason));
+    };
+    settings.spool_dir = context.config.path(&settings.spool_dir);
+    let settings = settings.for_tenant(&context.config.tenant);
+    // Refused where the process has one already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().build().map_err(Error::Http)?;
+    let warnings = context.observer.clone();
+    let host = MlflowHost::new(client).with_warnings(warnings).with_store_options(context.config.options());
+    Ok((settings, host))
+}
+
+/// The terminal, the record, and the run where there is one.
+pub(super) fn observer(context: &Context, record: &Record, tracked: Option<&Tracked>) -> Arc<dyn Observer> {
+    let mut all: Vec<Arc<dyn Observer>> = vec![context.observer.clone(), record.observer()];
+    all.extend(tracked.map(|tracked| Arc::clone(&tracked.run) as Arc<dyn Observer>));
+    Arc::new(Tee::new(all))
+}
+
+/// `recs mlflow replay`.
+pub(super) async fn replay(context: &Context) -> Result<Report> {
+    let (settings, host) = server(context)?;
+    let sending = tokio::task::spawn_blocking(move || mlflow::replay(&settings, host, REPLAY_PATIENCE));
+    let runs = sending.await.map_err(|_| Error::Worker { doing: "sending to MLflow" })??;
+    let waiting = |run: &&mlflow::Report| run.spooled > 0 || run.problem.is_some();
+    if let Some(first) = runs.iter().find(waiting) {
+        let problem = first.problem.clone().unwrap_or_else(|| "not everything is sent yet".into());
+        return Err(Error::Mlflow { entries: runs.iter().map(|run| run.spooled).sum(), problem });
     }
+    let mut report = Report::default();
+    for run in &runs {
+        let at = run.url.as_deref().unwrap_or(&run.run_key);
+        report.line(format!("sent {} entries of {at}, {} refused", run.sent, run.refused));
+    }
+    report.line(format!("{} runs sent; nothing waits", runs.len()));
+    report.set("runs", json!(runs));
+    Ok(report)
 }
 
 /// Ends the run as the command ended, and says what became of it.

@@ -1,5 +1,6 @@
 //! `recs train`: a dataset -> a published model version.
 
+use super::record::Record;
 use super::tracking::{self, Tracked};
 use super::{Context, scores, vocab};
 use crate::args::{ModelChoice, TrainArgs};
@@ -8,6 +9,7 @@ use crate::output::Report;
 use recs_core::Error as CoreError;
 use recs_core::artifact::ModelArtifact;
 use recs_core::dataset::Dataset;
+use recs_core::observe::Observer;
 use recs_core::schema::Schema;
 use recs_core::vocab::Vocabulary;
 use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
@@ -18,14 +20,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
-    let tracked = Tracked::start(context, args.mlflow)?;
-    let trained = train(context, args, tracked.as_ref()).await;
+    let (config, tracked) = (settings(context, args)?, Tracked::start(context, args.mlflow)?);
+    let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
+    // Refused here, before anything is done for it.
+    context.root.model(&version)?;
+    let record = Record::begin(context, &format!("train-{version}"), &json!(config))?;
+    let observer = tracking::observer(context, &record, tracked.as_ref());
+    let mut trained = train(context, args, (config, &version), observer, tracked.as_ref()).await;
+    record.end(&mut trained).await;
     tracking::finish(tracked, trained).await
 }
 
-async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -> Result<Report> {
+async fn train(
+    context: &Context,
+    args: &TrainArgs,
+    (config, version): (TrainConfig, &str),
+    observer: Arc<dyn Observer>,
+    tracked: Option<&Tracked>,
+) -> Result<Report> {
     let started = Instant::now();
-    let config = settings(context, args)?;
     let previous = previous(context, args).await?;
     let (name, dataset) = context.dataset(&args.dataset).await?;
     let (vocabulary, model) = (vocabulary(context, &dataset).await?, config.model(&context.schema)?);
@@ -34,7 +47,6 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
         tracked.run.log_params(&config)?;
         tracked.run.log_data(&name, dataset.metadata(), &vocabulary, &context.schema)?;
     }
-    let model = config.model(&context.schema)?;
     let mut trainer = Trainer::new(data, model, vocabulary, config)?;
     if let Some(previous) = previous {
         trainer = trainer.warm_start(&previous)?;
@@ -43,10 +55,9 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
     if let Some(checkpoints) = &checkpoints {
         trainer = trainer.with_checkpoints(checkpoints.clone())?;
     }
-    let (observer, cancel) = (tracking::observer(context, tracked), context.cancel.clone());
+    let cancel = context.cancel.clone();
     let fitting = tokio::task::spawn_blocking(move || trainer.fit(&*observer, &cancel));
     let fitted = fitting.await.map_err(|_| Error::Worker { doing: "training" })??;
-    let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
     let mut report = Report::default();
     report.line(format!(
         "trained {} epochs on dataset {name}, {} split: {:.0} examples/s",
@@ -57,7 +68,7 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
     started_from(&mut report, &fitted);
     scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
-    report.set("model_version", version.clone());
+    report.set("model_version", version);
     report.set("preset", json!(fitted.config.preset));
     report.set("split", fitted.config.split.name());
     report.set("epochs", fitted.epochs);
@@ -67,14 +78,14 @@ async fn train(context: &Context, args: &TrainArgs, tracked: Option<&Tracked>) -
     if let Some(tracked) = tracked {
         tracked.run.log_fitted(&fitted);
     }
-    let artifact = fitted.into_artifact(&version)?;
+    let artifact = fitted.into_artifact(version)?;
     let manifest = artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
     if let Some(tracked) = tracked {
-        tracked.run.log_model(&context.root.model(&version)?, &manifest)?;
+        tracked.run.log_model(&context.root.model(version)?, &manifest)?;
     }
     // Not before: a run that is killed while it publishes goes on, too.
     checkpoints.map_or(Ok(()), |checkpoints| checkpoints.remove())?;
-    report.line(format!("published {}", context.root.model(&version)?.url()));
+    report.line(format!("published {}", context.root.model(version)?.url()));
     report.set("seconds", started.elapsed().as_secs_f64());
     Ok(report)
 }
