@@ -124,8 +124,8 @@ pub struct TrainConfig {
     pub test_rows: usize,
     /// Half width of the uniform distribution that embeddings start from.
     pub embedding_init: f32,
-    /// A step whose loss is above this multiple of the first step's ends the run as diverged; None: only one whose loss is
-    /// not finite.
+    /// A step whose loss is above this multiple of the first step's, or of 1 a query where that is more, ends the run as
+    /// diverged; None: only one whose loss is not finite.
     #[serde(default)]
     pub max_loss_ratio: Option<f64>,
 }
@@ -163,15 +163,15 @@ impl TrainConfig {
             validation_rows: 0,
             test_rows: 0,
             embedding_init: 0.05,
-            max_loss_ratio: None,
+            max_loss_ratio: Some(10.0),
         }
     }
 
     /// Two tables of 255 numbers a product: the customer's earlier purchases pooled by one, the products of the other, both
     /// scaled to length 1, a bias for each product; customers as examples with some days held out, a softmax over the whole
-    /// catalogue, AdamW with a linear fall, and a term for what customers buy again.
-    /// Chosen on the rows before the test only. The softmax
-    /// costs customers x products: beyond some 50,000 products take `loss.negatives = "in_batch"`.
+    /// catalogue, AdamW with a linear fall, and a term for what customers buy again. How it was chosen, and what each part
+    /// gives: benches/README.md, "What the preset is made of". The softmax costs customers x products: beyond some 50,000
+    /// products take `loss.negatives = "in_batch"`.
     pub fn recommended() -> Self {
         let tower = TowerConfig { layers: Vec::new(), activation: Activation::Linear, l2_normalise: true };
         let adam = AdamConfig { epsilon: 1e-8, rows: Rows::All, ..AdamConfig::default() };
@@ -206,7 +206,7 @@ impl TrainConfig {
             test_rows: 0,
             // The standard deviation of the uniform distribution is 0.01.
             embedding_init: 0.017_32,
-            max_loss_ratio: None,
+            max_loss_ratio: Some(10.0),
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Event {
         /// Wall time.
         seconds: f64,
     },
-    /// A number worth keeping, e.g. `loss`, `val_recall_at_100`.
+    /// A number worth keeping, e.g. `loss`, `validation_recall_at_100`.
     Metric {
         /// Name.
         name: String,

@@ -66,7 +66,7 @@ impl Purchases {
         counted(rows.map(|row| data.product[row as usize]).collect())
     }
 
-    /// Appends what a customer bought before: everything but what was bought on `except`, the query's own day.
+    /// Appends what a customer bought: all but what was bought on `except`, the query's own day.
     pub fn push_history(&self, data: &TrainData, customer: u32, except: Option<i64>, into: &mut Histories) {
         let kept = |row: &u32| except != Some(day(data.timestamp[*row as usize]));
         push(data, self.of(customer).iter().copied().filter(kept), into);

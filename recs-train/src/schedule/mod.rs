@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// Steps over which the rate rises linearly from 0.
+    /// Steps over which the rate rises linearly, the first of n having 1/n of it.
     pub warm_up_steps: u64,
     /// Fall over all epochs, also when early stopping ends the run before.
     #[serde(default)]

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Batch, StepLoss};
 use crate::config::{Examples, TrainConfig};
 use crate::data::{CustomerEpoch, EpochOrder, Purchases, SplitKind, TrainData};
 use crate::error::{Error, Result};
+use crate::loss::{LossConfig, Reduction};
 use crate::schedule::warm_up;
 use recs_core::model::{Histories, Weights};
 use recs_core::observe::Event;
@@ -137,7 +138,7 @@ impl<'a> Progress<'a> {
             let n = batch.rows.len();
             let step = backend.step(batch, rate * self.factor(total))?;
             loss = step.total();
-            self.check(loss, keeper)?;
+            self.check(loss, n, keeper)?;
             let sums = &mut self.place.sums;
             sums.loss.retrieval += step.retrieval;
             sums.loss.regularisation += step.regularisation;
@@ -181,10 +182,13 @@ impl<'a> Progress<'a> {
         warm_up(schedule.warm_up_steps, steps + 1) * schedule.decay.factor(progress)
     }
 
-    /// Ends a run whose loss is not finite, or too high.
-    fn check(&mut self, loss: f64, keeper: &mut Option<Keeper<'_>>) -> Result<()> {
-        let first = *self.place.first_loss.get_or_insert(loss);
-        let highest = self.job.config.max_loss_ratio.map_or(f64::INFINITY, |ratio| ratio * first.abs());
+    /// Ends a run whose loss over `queries` is not finite, or too high.
+    fn check(&mut self, loss: f64, queries: usize, keeper: &mut Option<Keeper<'_>>) -> Result<()> {
+        let TrainConfig { max_loss_ratio, loss: LossConfig { reduction, .. }, .. } = &self.job.config;
+        // A model that knew everything at its first step has no ratio to be judged by.
+        let least = if *reduction == Reduction::Sum { queries as f64 } else { 1.0 };
+        let first = self.place.first_loss.get_or_insert(loss).abs().max(least);
+        let highest = max_loss_ratio.map_or(f64::INFINITY, |ratio| ratio * first);
         if !loss.is_finite() || loss > highest {
             return Err(self.diverged(loss, keeper));
         }

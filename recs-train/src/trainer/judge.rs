@@ -1,10 +1,10 @@
 //! Reports, and the rows that they are about.
 
-use super::evaluation::{Evaluation, Evaluator, ReportInputs};
+use super::evaluation::{Evaluation, Evaluator, LIST_LENGTH, ReportInputs};
 use crate::error::Result;
 use recs_core::observe::{CancelToken, Event, Observer};
 
-/// Below this personalisation rate everybody gets nearly the same list.
+/// Below this share of the highest personalisation rate everybody gets nearly the same list.
 const COLLAPSED: f64 = 0.05;
 
 /// Reports on a model and on popularity, and warns when everybody gets the same list.
@@ -19,10 +19,13 @@ pub(super) fn judge(
     observer.on_event(&Event::Started { stage: STAGE, total: Some(rows.len() as u64), unit: "rows" });
     let (evaluation, popularity) = evaluator.report(rows, inputs, cancel)?;
     observer.on_event(&Event::Finished { stage: STAGE, seconds: evaluation.seconds });
-    if let Some(rate) = evaluation.personalisation.filter(|r| *r < COLLAPSED) {
+    // Two lists of a small catalogue have most products in common, whoever they are for.
+    let others = evaluator.data.catalogue.len().saturating_sub(LIST_LENGTH) as f64 / LIST_LENGTH as f64;
+    let collapsed = |rate: &f64| *rate < COLLAPSED * others.min(1.0);
+    if let Some(rate) = evaluation.personalisation.filter(collapsed) {
         let message = format!(
-            "customers get nearly the same list (personalisation rate {rate:.3}): train longer, lower the learning \
-             rate, or check that customer_id varies"
+            "the towers give customers nearly the same list (personalisation rate {rate:.3}): train longer, lower the \
+             learning rate, or check that what the query tower reads varies"
         );
         observer.on_event(&Event::Warning { stage: STAGE, message });
     }

@@ -33,7 +33,7 @@ const SCORE_BLOCK: usize = 16;
 /// Scores rows against a whole catalogue.
 #[derive(Debug)]
 pub struct Evaluator<'a> {
-    pub(super) data: &'a TrainData,
+    pub(crate) data: &'a TrainData,
     /// Position of each row's product in the catalogue, or [`NO_PRODUCT`](crate::data::NO_PRODUCT).
     product: Cow<'a, [u32]>,
     query: TowerModel,

@@ -31,5 +31,5 @@ pub(super) use evaluator::sums;
 pub use judge::ReportInputs;
 pub use options::{BootstrapConfig, EvaluateOptions, Seen, SliceConfig};
 pub use report::{Bootstrapped, Evaluation, Slice, SliceTable, Spread};
-pub(super) use score::Both;
+pub(super) use score::{Both, LIST_LENGTH};
 pub(super) use served::Served;

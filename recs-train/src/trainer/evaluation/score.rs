@@ -12,7 +12,7 @@ use std::ops::Range;
 
 const CANDIDATE_BLOCK: usize = 16_384;
 /// Length of the lists that coverage and personalisation look at.
-const LIST_LENGTH: usize = 100;
+pub(crate) const LIST_LENGTH: usize = 100;
 
 /// Something of the towers alone, and with the repeat term where there is one.
 #[derive(Debug, Default)]
