@@ -361,7 +361,7 @@ pub(crate) fn merge_settings(into: &mut Value, from: &Value) {
     }
 }
 
-/// `false` for what is a table or off in `base` is off, since TOML has no null.
+/// `false` for what is a table, a number or off in `base` is off, since TOML has no null.
 fn switch_off(settings: &mut Value, base: &Value) {
     match (settings, base) {
         (Value::Object(settings), Value::Object(base)) => {
@@ -369,7 +369,7 @@ fn switch_off(settings: &mut Value, base: &Value) {
                 switch_off(value, base.get(key).unwrap_or(&Value::Bool(true)));
             }
         }
-        (off @ Value::Bool(false), Value::Object(_) | Value::Null) => *off = Value::Null,
+        (off @ Value::Bool(false), Value::Object(_) | Value::Number(_) | Value::Null) => *off = Value::Null,
         _ => {}
     }
 }

@@ -65,6 +65,8 @@ pub(crate) enum MlflowCommand {
 pub(crate) enum ConfigCommand {
     /// Print its JSON schema, by which editors complete and check it.
     Schema,
+    /// Print every setting of [train] as it is: those of the preset, and what recs.toml changes.
+    Train,
 }
 
 /// Where the extracted table goes.

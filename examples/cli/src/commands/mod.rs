@@ -45,6 +45,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
     match args.command {
         Command::Init => return init::run(&args.config),
         Command::Config(ConfigCommand::Schema) => return Ok(config::schema()),
+        Command::Config(ConfigCommand::Train) => return config::train(&Config::read(&args.config)?),
         _ => {}
     }
     let config = Config::read(&args.config)?;
