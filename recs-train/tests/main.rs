@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::too_many_lines)]
 
 mod it {
+    mod allocation;
     mod cache;
     mod checkpoint;
     mod checks;

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-/// Writes one JSON object a metric, warning, finished stage and trial: `{"metric": "loss", "step": 1, "value": 7.6}`,
-/// `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`, `{"trial": 3, "rung": 0, "settings": {…}, "score": 0.31, …}`.
+/// Writes one JSON object a metric, phase, warning, finished stage and trial: `{"metric": "loss", "step": 1, "value": 7.6}`,
+/// `{"phase": "refit", "stage": "train"}`, `{"warning": …, "stage": …}`, `{"stage": …, "seconds": …}`,
+/// `{"trial": 3, "rung": 0, "settings": {…}, "score": 0.31, …}`.
 /// A value that is not finite is the text `"NaN"`, `"Infinity"` or `"-Infinity"`. A sink that fails is ignored: tracking never
 /// stops a run.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl<W: Write + Send> Observer for JsonLines<W> {
             Event::Metric { name, step, value } => {
                 json!({"metric": name, "step": step, "value": number(*value)})
             }
+            Event::Phase { stage, phase } => json!({"phase": phase, "stage": stage}),
             Event::Warning { stage, message } => json!({"warning": message, "stage": stage}),
             Event::Finished { stage, seconds } => json!({"stage": stage, "seconds": seconds}),
             Event::Trial { number, rung, settings, score, seconds, error } => json!({

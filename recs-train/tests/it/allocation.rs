@@ -1,0 +1,46 @@
+//! Bytes that a step allocates, counted: large rooms are kept from step to step.
+
+use super::made::Made;
+use recs_core::model::Activation;
+use recs_core::schema::Schema;
+use recs_train::TrainConfig;
+use recs_train::backend::{Backend, Batch, CpuBackend};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+
+#[global_allocator]
+static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const STEPS: usize = 4;
+
+/// Bytes of a step of `n` rows, after some that make room.
+fn bytes_of_a_step(backend: &mut CpuBackend, n: usize) -> usize {
+    let all = backend_rows(n);
+    let mut step = |at: usize| backend.step(Batch::rows(&all[at * n..(at + 1) * n]), 1e-3).unwrap();
+    (0..STEPS).for_each(|at| drop(step(at)));
+    let region = Region::new(COUNTED);
+    (0..STEPS).for_each(|at| drop(step(at)));
+    let change = region.change();
+    (change.bytes_allocated + change.bytes_reallocated.unsigned_abs()) / STEPS
+}
+
+/// Every row is in each batch, in another order.
+fn backend_rows(n: usize) -> Vec<u32> {
+    (0..STEPS * n).map(|i| (7 * i % n) as u32).collect()
+}
+
+#[tokio::test]
+async fn a_step_allocates_no_more_than_a_few_numbers_a_row() {
+    for activation in [Activation::Linear, Activation::Relu] {
+        let mut config = TrainConfig::reference();
+        (config.query.activation, config.candidate.activation) = (activation, activation);
+        let made = Made::new(&config, Schema::retail(), 200, 0.1).await;
+        let rows = made.data.rows();
+        assert!(rows >= 2000, "{rows}");
+        let mut backend = made.backend(&config, made.weights.clone());
+        let [few, many] = [200, 2000].map(|n| bytes_of_a_step(&mut backend, n));
+        println!("{activation:?}: {few} bytes a step of 200 rows, {many} of 2000");
+        // An embedding has 128 bytes, what the first layer reads and gives a thousand.
+        assert!(many.saturating_sub(few) < 64 * 1800, "{activation:?}: {few}, {many}");
+    }
+}
