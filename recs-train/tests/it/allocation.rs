@@ -15,17 +15,17 @@ const STEPS: usize = 4;
 
 /// Bytes of a step of `n` rows, after some that make room.
 fn bytes_of_a_step(backend: &mut CpuBackend, n: usize) -> usize {
-    let all = backend_rows(n);
-    let mut step = |at: usize| backend.step(Batch::rows(&all[at * n..(at + 1) * n]), 1e-3).unwrap();
-    (0..STEPS).for_each(|at| drop(step(at)));
+    let all = batches(n);
+    let mut step = |batch: &[u32]| assert!(backend.step(Batch::rows(batch), 1e-3).is_ok());
+    all.chunks(n).for_each(&mut step);
     let region = Region::new(COUNTED);
-    (0..STEPS).for_each(|at| drop(step(at)));
+    all.chunks(n).for_each(&mut step);
     let change = region.change();
     (change.bytes_allocated + change.bytes_reallocated.unsigned_abs()) / STEPS
 }
 
 /// Every row is in each batch, in another order.
-fn backend_rows(n: usize) -> Vec<u32> {
+fn batches(n: usize) -> Vec<u32> {
     (0..STEPS * n).map(|i| (7 * i % n) as u32).collect()
 }
 
