@@ -28,7 +28,7 @@ use std::time::Duration;
 ///
 /// A step embeds each distinct table row and candidate of a batch once, and, where nothing but their features tells them
 /// apart, each distinct query: its cost falls with their number, its result is that of the batch as it stands. Large rooms
-/// are kept from step to step; what a step allocates has the size of the layers, or of the rows of a batch.
+/// are kept from step to step; what a step allocates has the size of the layers, with a few numbers a row.
 #[derive(Debug)]
 pub struct CpuBackend {
     pub(super) data: Arc<TrainData>,
