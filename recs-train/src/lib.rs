@@ -33,6 +33,20 @@
 //! | [`checkpoint`] | long runs that are killed, and go on |
 //! | [`tracking`] | observers that keep metrics: JSON lines, MLflow |
 //!
+//! What can be chosen stands in [`TrainConfig`], with a paper or formula at each choice:
+//!
+//! | setting | choices |
+//! |---|---|
+//! | `encodings` | [`Encoding`](recs_core::schema::Encoding): embedding, buckets, normalised, cyclical, cross, n-grams of a text, history, bias; encodings may share a table |
+//! | `query`, `candidate` | layers, [`Activation`](recs_core::model::Activation), length 1 or as it comes |
+//! | `examples` | [`Examples`]: purchases, or customers of whom some days are held out |
+//! | `loss` | [`LossConfig`](loss::LossConfig): softmax over the batch or the catalogue, uniform, earlier and hard negatives, log q, mask, temperature; BPR |
+//! | `optimiser` | [`Algorithm`](optim::Algorithm) of tables and of layers: Adam over all rows or those seen, weight decay, Adagrad, by row too, SGD |
+//! | `schedule`, `clip`, `dropout`, `l1`, `l2` | warm-up, linear or cosine fall, steps on plateaus; by variable or by the norm of all |
+//! | `early_stopping`, `max_loss_ratio`, `refit` | when a run ends, and whether it is repeated on all rows before the test |
+//! | `repeat`, `trend` | [`RepeatConfig`](trainer::RepeatConfig), [`TrendConfig`](trainer::TrendConfig): what customers buy again, what sells lately |
+//! | `evaluation` | [`EvaluateOptions`]: seen products, bootstrap, slices |
+//!
 //! | feature | what |
 //! |---|---|
 //! | `json-schema` | JSON schemas of the configurations |
