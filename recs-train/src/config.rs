@@ -229,8 +229,11 @@ impl TrainConfig {
     /// let overrides = serde_json::json!({"preset": "reference", "epochs": 2, "query": {"activation": "relu"}});
     /// let config = TrainConfig::from_overrides(overrides.as_object().unwrap())?;
     /// assert_eq!((config.epochs, config.query.layers.len()), (2, 3));
-    /// let overrides = serde_json::json!({"repeat": false});
-    /// assert!(TrainConfig::from_overrides(overrides.as_object().unwrap())?.repeat.is_none());
+    /// let overrides = serde_json::json!({"repeat": false, "max_loss_ratio": false});
+    /// let config = TrainConfig::from_overrides(overrides.as_object().unwrap())?;
+    /// assert!(config.repeat.is_none() && config.max_loss_ratio.is_none());
+    /// let refused = TrainConfig::from_overrides(serde_json::json!({"epochs": false}).as_object().unwrap());
+    /// assert!(refused.unwrap_err().to_string().contains("boolean `false`"));
     /// # Ok::<(), recs_train::Error>(())
     /// ```
     pub fn from_overrides(overrides: &Map<String, Value>) -> Result<Self> {
@@ -246,11 +249,15 @@ impl TrainConfig {
     /// As [`TrainConfig::from_overrides`].
     pub fn with_overrides(&self, overrides: &Map<String, Value>) -> Result<Self> {
         let fault = |e: serde_json::Error| Error::config("train", e.to_string());
-        let mut merged = serde_json::to_value(self).map_err(fault)?;
-        let mut overrides = Value::Object(overrides.clone());
-        switch_off(&mut overrides, &merged);
-        merge_settings(&mut merged, &overrides);
-        let config: Self = serde_json::from_value(merged).map_err(fault)?;
+        let base = serde_json::to_value(self).map_err(fault)?;
+        let read = |numbers_too: bool| -> serde_json::Result<Self> {
+            let (mut merged, mut overrides) = (base.clone(), Value::Object(overrides.clone()));
+            switch_off(&mut overrides, &base, numbers_too);
+            merge_settings(&mut merged, &overrides);
+            serde_json::from_value(merged)
+        };
+        // Only some numbers can be off; of the others the fault is the `false` that stands there.
+        let config = read(true).or_else(|_| read(false)).map_err(fault)?;
         config.validate()?;
         Ok(config)
     }
@@ -362,14 +369,15 @@ pub(crate) fn merge_settings(into: &mut Value, from: &Value) {
 }
 
 /// `false` for what is a table, a number or off in `base` is off, since TOML has no null.
-fn switch_off(settings: &mut Value, base: &Value) {
+fn switch_off(settings: &mut Value, base: &Value, numbers_too: bool) {
     match (settings, base) {
         (Value::Object(settings), Value::Object(base)) => {
             for (key, value) in settings {
-                switch_off(value, base.get(key).unwrap_or(&Value::Bool(true)));
+                switch_off(value, base.get(key).unwrap_or(&Value::Bool(true)), numbers_too);
             }
         }
-        (off @ Value::Bool(false), Value::Object(_) | Value::Number(_) | Value::Null) => *off = Value::Null,
+        (off @ Value::Bool(false), Value::Object(_) | Value::Null) => *off = Value::Null,
+        (off @ Value::Bool(false), Value::Number(_)) if numbers_too => *off = Value::Null,
         _ => {}
     }
 }

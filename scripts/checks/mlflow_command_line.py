@@ -99,22 +99,26 @@ def check_replay(url):
     wanted = {"experiment_ids": [], "filter": "attributes.status = 'RUNNING'"}
     experiment = ask(url, "experiments/get-by-name?experiment_name=demo%2Frecs", None)["experiment"]
     wanted["experiment_ids"] = [experiment["experiment_id"]]
+    records = FOLDER / "store/tenants/demo/experiments"
+
+    def asked():
+        return [path for path in records.glob("*.jsonl") if '"epochs":500,' in path.read_text()]
+
     for _ in range(600):
         running = ask(url, "runs/search", wanted).get("runs", [])
-        if running:
+        if running and asked():
             break
         time.sleep(0.1)
     training.kill()
     training.wait()
-    assert len(running) == 1, running
+    assert len(running) == len(asked()) == 1, running
     told = recs("mlflow", "replay")
     run = ask(url, "runs/get?run_id=" + running[0]["info"]["run_id"], None)["run"]
     assert run["info"]["status"] == "KILLED" and len(told["runs"]) == 1, (run["info"], told)
     assert recs("mlflow", "replay")["runs"] == []
     # It had said what it was asked.
-    lines = [path.read_text().splitlines() for path in (FOLDER / "store/tenants/demo/experiments").iterdir()]
-    killed = [record for record in lines if "outcome" not in json.loads(record[-1])]
-    assert len(killed) == 1 and json.loads(killed[0][0])["settings"]["epochs"] == 500, killed
+    lines = [json.loads(line) for line in asked()[0].read_text().splitlines()]
+    assert lines[0]["settings"]["epochs"] == 500 and "outcome" not in lines[-1], lines
 
 
 FOLDER.mkdir(parents=True)

@@ -92,6 +92,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is the end that somebody asked for.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Core(recs_core::Error::Cancelled)
+                | Self::Train(recs_train::Error::Core(recs_core::Error::Cancelled))
+        )
+    }
+
     pub(crate) fn config(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Config { field: field.into(), reason: reason.into() }
     }

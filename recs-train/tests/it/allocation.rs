@@ -7,6 +7,7 @@ use recs_train::TrainConfig;
 use recs_train::backend::{Backend, Batch, CpuBackend};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::process::Command;
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -29,8 +30,17 @@ fn batches(n: usize) -> Vec<u32> {
     (0..STEPS * n).map(|i| (7 * i % n) as u32).collect()
 }
 
+/// In a process of its own: nobody else's allocations are counted.
+#[test]
+fn a_step_allocates_no_more_than_a_few_numbers_a_row() {
+    let mut counting = Command::new(std::env::current_exe().unwrap());
+    counting.args(["it::allocation::counted", "--exact", "--ignored", "--nocapture"]);
+    assert!(counting.status().unwrap().success());
+}
+
 #[tokio::test]
-async fn a_step_allocates_no_more_than_a_few_numbers_a_row() {
+#[ignore = "the process that the test above starts"]
+async fn counted() {
     for activation in [Activation::Linear, Activation::Relu] {
         let mut config = TrainConfig::reference();
         (config.query.activation, config.candidate.activation) = (activation, activation);

@@ -54,7 +54,11 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         schema: config.schema()?,
         config,
         observer: Arc::default(),
-        cancel: cancelled_by_interrupt(),
+        // A replay may end anywhere: what is not sent stays on disk.
+        cancel: match args.command {
+            Command::Mlflow(_) => CancelToken::new(),
+            _ => cancelled_by_interrupt(),
+        },
     };
     match args.command {
         Command::Init | Command::Config(_) => Ok(Report::default()),

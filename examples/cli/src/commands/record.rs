@@ -1,6 +1,7 @@
 //! `{root}/experiments/{time}-{what}.jsonl`: what a training or a search was asked and said, and how it ended.
 //!
-//! First a line with the settings, then what [`JsonLines`] writes, last `{"outcome": …}` with the command's report or error.
+//! First a line with the settings and the dataset, then what [`JsonLines`] writes, last `{"outcome": …}`, one of `finished`,
+//! `killed` and `failed`, with the command's report or error.
 //! A process that is killed leaves what it had said until [`EVERY`] before. A store that fails is warned of, and stops nothing.
 
 use super::Context;
@@ -39,12 +40,12 @@ struct RecordFile {
 struct Text(Arc<Mutex<Vec<u8>>>);
 
 impl Record {
-    /// Begins a record of `what`, with its settings.
-    pub(super) fn begin(context: &Context, what: &str, settings: &Value) -> Result<Self> {
+    /// Begins a record of `what`, with all that was asked for.
+    pub(super) fn begin(context: &Context, what: &str, mut asked: Value) -> Result<Self> {
         let (text, time) = (Text::default(), context.name_by_time());
-        text.line(
-            &json!({"what": what, "time": time, "recs": env!("CARGO_PKG_VERSION"), "settings": settings}),
-        );
+        (asked["what"], asked["time"]) = (json!(what), json!(time));
+        asked["recs"] = json!(env!("CARGO_PKG_VERSION"));
+        text.line(&asked);
         let file = Arc::new(RecordFile {
             text: text.clone(),
             experiments: context.root.experiments()?,
@@ -67,23 +68,38 @@ impl Record {
         let _ = self.saving.await;
         let last = match &*result {
             Ok(report) => json!({"outcome": "finished", "report": report.json()}),
-            Err(error) => json!({"outcome": "failed", "error": error.to_string()}),
+            Err(error) => {
+                let outcome = if error.is_cancelled() { "killed" } else { "failed" };
+                json!({"outcome": outcome, "error": error.to_string()})
+            }
         };
         self.file.text.line(&last);
-        self.file.save().await;
+        if let Err(error) = self.file.save().await {
+            self.file.warn(&error);
+        }
         if let Ok(report) = result {
-            report.set("record", self.file.experiments.show(&self.file.name));
+            let place = self.file.experiments.show(&self.file.name);
+            report.line(format!("record {place}"));
+            report.set("record", place);
         }
     }
 }
 
 async fn keep_saving(file: Arc<RecordFile>, mut stopped: oneshot::Receiver<()>) {
-    let mut saved = 0;
+    let (mut saved, mut is_well) = (0, true);
     loop {
         let length = file.text.length();
         if length > saved {
-            file.save().await;
-            saved = length;
+            match file.save().await {
+                Ok(()) => (saved, is_well) = (length, true),
+                // It is tried again, and told once.
+                Err(error) => {
+                    if is_well {
+                        file.warn(&error);
+                    }
+                    is_well = false;
+                }
+            }
         }
         if tokio::time::timeout(EVERY, &mut stopped).await.is_ok() {
             return;
@@ -92,11 +108,13 @@ async fn keep_saving(file: Arc<RecordFile>, mut stopped: oneshot::Receiver<()>) 
 }
 
 impl RecordFile {
-    async fn save(&self) {
-        if let Err(error) = self.experiments.put(&self.name, self.text.bytes().into()).await {
-            let message = format!("the record of this run is not kept: {error}");
-            self.warnings.on_event(&Event::Warning { stage: "record", message });
-        }
+    async fn save(&self) -> recs_core::Result<()> {
+        self.experiments.put(&self.name, self.text.bytes().into()).await.map(drop)
+    }
+
+    fn warn(&self, error: &recs_core::Error) {
+        let message = format!("the record of this run is not kept: {error}");
+        self.warnings.on_event(&Event::Warning { stage: "record", message });
     }
 }
 

@@ -6,36 +6,52 @@ use super::{Context, train};
 use crate::args::SearchArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
+use recs_core::dataset::Dataset;
 use recs_core::observe::Observer;
 use recs_train::TrainConfig;
-use recs_train::search::{Search, SearchReport, Trial, TrialFiles};
+use recs_train::search::{Search, SearchConfig, SearchReport, Trial, TrialFiles};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: &SearchArgs) -> Result<Report> {
-    let tracked = Tracked::start(context, args.mlflow)?;
-    let settings = json!({"search": context.config.search, "train": context.config.train});
-    let record = Record::begin(context, "search", &settings)?;
-    let observer = tracking::observer(context, &record, tracked.as_ref());
-    let mut found = search(context, args, observer, tracked.as_ref()).await;
-    record.end(&mut found).await;
-    tracking::finish(tracked, found).await
-}
-
-async fn search(
-    context: &Context,
-    args: &SearchArgs,
-    observer: Arc<dyn Observer>,
-    tracked: Option<&Tracked>,
-) -> Result<Report> {
     let Some(config) = context.config.search.clone() else {
         let reason = "is missing: name what to search over, e.g. under [search.space] learning_rate = { kind = \
                       \"log_uniform\", low = 1e-3, high = 1e-1 }";
         return Err(Error::config("search", reason));
     };
     let base = TrainConfig::from_overrides(&context.config.train)?;
-    let (name, dataset) = context.dataset(&args.dataset).await?;
+    let dataset = context.dataset(&args.dataset).await?;
+    let asked = json!({"search": config, "settings": base, "dataset": dataset.0, "cache": args.cache});
+    let record = Record::begin(context, "search", asked)?;
+    let mut found = tracked(context, args, Job { config, base, dataset }, &record).await;
+    record.end(&mut found).await;
+    found
+}
+
+/// What is searched.
+struct Job {
+    config: SearchConfig,
+    base: TrainConfig,
+    /// With its name.
+    dataset: (String, Dataset),
+}
+
+async fn tracked(context: &Context, args: &SearchArgs, job: Job, record: &Record) -> Result<Report> {
+    let tracked = Tracked::start(context, args.mlflow)?;
+    let observer = tracking::observer(context, record, tracked.as_ref());
+    let found = search(context, args, job, observer, tracked.as_ref()).await;
+    tracking::finish(tracked, found).await
+}
+
+async fn search(
+    context: &Context,
+    args: &SearchArgs,
+    job: Job,
+    observer: Arc<dyn Observer>,
+    tracked: Option<&Tracked>,
+) -> Result<Report> {
+    let Job { config, base, dataset: (name, dataset) } = job;
     let vocabulary = train::vocabulary(context, &dataset).await?;
     let mut data = Vec::new();
     for schema in config.schemas(&base, &context.schema)? {

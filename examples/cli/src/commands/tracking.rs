@@ -4,9 +4,7 @@ use super::Context;
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::output::Report;
-use recs_core::Error as CoreError;
 use recs_core::observe::{Observer, Tee};
-use recs_train::Error as TrainError;
 use recs_train::search::TrackTrials;
 use recs_train::tracking::mlflow::{self, MlflowConfig, MlflowHost, MlflowRun, MlflowTrials, Outcome};
 use serde_json::json;
@@ -90,9 +88,7 @@ pub(super) async fn finish(tracked: Option<Tracked>, result: Result<Report>) -> 
     let Some(tracked) = tracked else { return result };
     let outcome = match &result {
         Ok(_) => Outcome::Finished,
-        Err(Error::Core(CoreError::Cancelled) | Error::Train(TrainError::Core(CoreError::Cancelled))) => {
-            Outcome::Killed
-        }
+        Err(error) if error.is_cancelled() => Outcome::Killed,
         Err(_) => Outcome::Failed,
     };
     let ending = tokio::task::spawn_blocking(move || tracked.run.finish(outcome, PATIENCE));

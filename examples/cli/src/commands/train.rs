@@ -20,27 +20,49 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
-    let (config, tracked) = (settings(context, args)?, Tracked::start(context, args.mlflow)?);
+    let config = settings(context, args)?;
     let version = args.version.clone().unwrap_or_else(|| context.name_by_time());
     // Refused here, before anything is done for it.
     context.root.model(&version)?;
-    let record = Record::begin(context, &format!("train-{version}"), &json!(config))?;
-    let observer = tracking::observer(context, &record, tracked.as_ref());
-    let mut trained = train(context, args, (config, &version), observer, tracked.as_ref()).await;
+    let (previous, dataset) = (previous(context, args).await?, context.dataset(&args.dataset).await?);
+    let asked = json!({
+        "settings": config,
+        "dataset": dataset.0,
+        "warm_start": previous.as_ref().map(|model| &model.metadata.model_version),
+        "checkpoint": args.checkpoints.checkpoint,
+        "cache": args.cache,
+    });
+    let record = Record::begin(context, &format!("train-{version}"), asked)?;
+    let mut trained = tracked(context, args, Job { config, version, previous, dataset }, &record).await;
     record.end(&mut trained).await;
+    trained
+}
+
+/// What is trained.
+struct Job {
+    config: TrainConfig,
+    version: String,
+    previous: Option<ModelArtifact>,
+    /// With its name.
+    dataset: (String, Dataset),
+}
+
+async fn tracked(context: &Context, args: &TrainArgs, job: Job, record: &Record) -> Result<Report> {
+    let tracked = Tracked::start(context, args.mlflow)?;
+    let observer = tracking::observer(context, record, tracked.as_ref());
+    let trained = train(context, args, job, observer, tracked.as_ref()).await;
     tracking::finish(tracked, trained).await
 }
 
 async fn train(
     context: &Context,
     args: &TrainArgs,
-    (config, version): (TrainConfig, &str),
+    job: Job,
     observer: Arc<dyn Observer>,
     tracked: Option<&Tracked>,
 ) -> Result<Report> {
     let started = Instant::now();
-    let previous = previous(context, args).await?;
-    let (name, dataset) = context.dataset(&args.dataset).await?;
+    let Job { config, version, previous, dataset: (name, dataset) } = job;
     let (vocabulary, model) = (vocabulary(context, &dataset).await?, config.model(&context.schema)?);
     let data = load(context, &dataset, &model.schema, &vocabulary, args.cache.clone()).await?;
     if let Some(tracked) = tracked {
@@ -68,7 +90,7 @@ async fn train(
     started_from(&mut report, &fitted);
     scores::lines(&mut report, &fitted.test, &fitted.popularity);
     report.set("dataset", name);
-    report.set("model_version", version);
+    report.set("model_version", version.clone());
     report.set("preset", json!(fitted.config.preset));
     report.set("split", fitted.config.split.name());
     report.set("epochs", fitted.epochs);
@@ -78,14 +100,14 @@ async fn train(
     if let Some(tracked) = tracked {
         tracked.run.log_fitted(&fitted);
     }
-    let artifact = fitted.into_artifact(version)?;
+    let artifact = fitted.into_artifact(&version)?;
     let manifest = artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
     if let Some(tracked) = tracked {
-        tracked.run.log_model(&context.root.model(version)?, &manifest)?;
+        tracked.run.log_model(&context.root.model(&version)?, &manifest)?;
     }
     // Not before: a run that is killed while it publishes goes on, too.
     checkpoints.map_or(Ok(()), |checkpoints| checkpoints.remove())?;
-    report.line(format!("published {}", context.root.model(version)?.url()));
+    report.line(format!("published {}", context.root.model(&version)?.url()));
     report.set("seconds", started.elapsed().as_secs_f64());
     Ok(report)
 }
