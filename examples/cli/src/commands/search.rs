@@ -1,6 +1,5 @@
 //! `recs search`: settings -> the best of them.
 
-use super::record::Record;
 use super::tracking::{self, Tracked};
 use super::{Context, train};
 use crate::args::SearchArgs;
@@ -23,10 +22,10 @@ pub(super) async fn run(context: &Context, args: &SearchArgs) -> Result<Report> 
     let base = TrainConfig::from_overrides(&context.config.train)?;
     let dataset = context.dataset(&args.dataset).await?;
     let asked = json!({"search": config, "settings": base, "dataset": dataset.0, "cache": args.cache});
-    let record = Record::begin(context, "search", asked)?;
-    let mut found = tracked(context, args, Job { config, base, dataset }, &record).await;
-    record.end(&mut found).await;
-    found
+    let job = Job { config, base, dataset };
+    let work =
+        async |observer, tracked: Option<&Tracked>| search(context, args, job, observer, tracked).await;
+    tracking::kept(context, args.mlflow, ("search", asked), work).await
 }
 
 /// What is searched.
@@ -35,13 +34,6 @@ struct Job {
     base: TrainConfig,
     /// With its name.
     dataset: (String, Dataset),
-}
-
-async fn tracked(context: &Context, args: &SearchArgs, job: Job, record: &Record) -> Result<Report> {
-    let tracked = Tracked::start(context, args.mlflow)?;
-    let observer = tracking::observer(context, record, tracked.as_ref());
-    let found = search(context, args, job, observer, tracked.as_ref()).await;
-    tracking::finish(tracked, found).await
 }
 
 async fn search(

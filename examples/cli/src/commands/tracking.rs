@@ -7,7 +7,7 @@ use crate::output::Report;
 use recs_core::observe::{Observer, Tee};
 use recs_train::search::TrackTrials;
 use recs_train::tracking::mlflow::{self, MlflowConfig, MlflowHost, MlflowRun, MlflowTrials, Outcome};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) struct Tracked {
 
 impl Tracked {
     /// Begins the run, when one is wanted.
-    pub(super) fn start(context: &Context, is_wanted: bool) -> Result<Option<Self>> {
+    fn start(context: &Context, is_wanted: bool) -> Result<Option<Self>> {
         if !is_wanted {
             return Ok(None);
         }
@@ -56,8 +56,26 @@ fn server(context: &Context) -> Result<(MlflowConfig, MlflowHost)> {
     Ok((settings, host))
 }
 
+/// Does what was asked for, with a record of it, and a run in the server where one is wanted: both end as the work ends.
+pub(super) async fn kept(
+    context: &Context,
+    in_mlflow: bool,
+    (what, asked): (&str, Value),
+    work: impl AsyncFnOnce(Arc<dyn Observer>, Option<&Tracked>) -> Result<Report>,
+) -> Result<Report> {
+    let record = Record::begin(context, what, asked)?;
+    let mut done = async {
+        let tracked = Tracked::start(context, in_mlflow)?;
+        let done = work(observer(context, &record, tracked.as_ref()), tracked.as_ref()).await;
+        finish(tracked, done).await
+    }
+    .await;
+    record.end(&mut done).await;
+    done
+}
+
 /// The terminal, the record, and the run where there is one.
-pub(super) fn observer(context: &Context, record: &Record, tracked: Option<&Tracked>) -> Arc<dyn Observer> {
+fn observer(context: &Context, record: &Record, tracked: Option<&Tracked>) -> Arc<dyn Observer> {
     let mut all: Vec<Arc<dyn Observer>> = vec![context.observer.clone(), record.observer()];
     all.extend(tracked.map(|tracked| Arc::clone(&tracked.run) as Arc<dyn Observer>));
     Arc::new(Tee::new(all))
@@ -84,7 +102,7 @@ pub(super) async fn replay(context: &Context) -> Result<Report> {
 }
 
 /// Ends the run as the command ended, and says what became of it.
-pub(super) async fn finish(tracked: Option<Tracked>, result: Result<Report>) -> Result<Report> {
+async fn finish(tracked: Option<Tracked>, result: Result<Report>) -> Result<Report> {
     let Some(tracked) = tracked else { return result };
     let outcome = match &result {
         Ok(_) => Outcome::Finished,

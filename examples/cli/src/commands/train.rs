@@ -1,6 +1,5 @@
 //! `recs train`: a dataset -> a published model version.
 
-use super::record::Record;
 use super::tracking::{self, Tracked};
 use super::{Context, scores, vocab};
 use crate::args::{ModelChoice, TrainArgs};
@@ -32,10 +31,10 @@ pub(super) async fn run(context: &Context, args: &TrainArgs) -> Result<Report> {
         "checkpoint": args.checkpoints.checkpoint,
         "cache": args.cache,
     });
-    let record = Record::begin(context, &format!("train-{version}"), asked)?;
-    let mut trained = tracked(context, args, Job { config, version, previous, dataset }, &record).await;
-    record.end(&mut trained).await;
-    trained
+    let what = format!("train-{version}");
+    let job = Job { config, version, previous, dataset };
+    let work = async |observer, tracked: Option<&Tracked>| train(context, args, job, observer, tracked).await;
+    tracking::kept(context, args.mlflow, (&what, asked), work).await
 }
 
 /// What is trained.
@@ -45,13 +44,6 @@ struct Job {
     previous: Option<ModelArtifact>,
     /// With its name.
     dataset: (String, Dataset),
-}
-
-async fn tracked(context: &Context, args: &TrainArgs, job: Job, record: &Record) -> Result<Report> {
-    let tracked = Tracked::start(context, args.mlflow)?;
-    let observer = tracking::observer(context, record, tracked.as_ref());
-    let trained = train(context, args, job, observer, tracked.as_ref()).await;
-    tracking::finish(tracked, trained).await
 }
 
 async fn train(
