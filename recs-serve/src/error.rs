@@ -75,6 +75,14 @@ pub enum Error {
         /// What does not fit, and what to do.
         reason: String,
     },
+    /// An index cannot be read, or does not belong to the vectors.
+    #[error("the index {file}: {reason}")]
+    Index {
+        /// Its file, or `memory`.
+        file: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A configuration value is out of range.
     #[error("configuration `{field}`: {reason}")]
     Config {
@@ -98,6 +106,11 @@ impl Error {
     /// A model whose parts do not fit.
     pub(crate) fn model(reason: impl Into<String>) -> Self {
         Self::Model { reason: reason.into() }
+    }
+
+    /// An index that cannot be used.
+    pub(crate) fn index(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Index { file: file.into(), reason: reason.into() }
     }
 
     /// A refused setting.

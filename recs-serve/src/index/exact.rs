@@ -1,6 +1,7 @@
 //! Every candidate is scored: the reference for all other indexes, and the fastest one for small catalogues.
 
-use super::{Filter, Hit, Query, Scratch, ScratchPool, VectorIndex, check_finite, check_query};
+use super::vectors::Vectors;
+use super::{Filter, Hit, Query, Scratch, ScratchPool, VectorIndex, check_query};
 use crate::error::{Error, Result};
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
@@ -24,13 +25,7 @@ const LANES: usize = 16;
 /// memory for each thread.
 #[derive(Debug, Clone)]
 pub struct ExactIndex {
-    rows: Rows,
-}
-
-#[derive(Debug, Clone)]
-enum Rows {
-    Own(Array2<f32>),
-    Shared(Arc<Candidates>),
+    vectors: Vectors,
 }
 
 impl ExactIndex {
@@ -42,10 +37,7 @@ impl ExactIndex {
     /// # Errors
     /// [`Error::NonFinite`] naming the candidate, [`Error::Model`] for more than 2^32 - 1 vectors.
     pub fn new(vectors: Array2<f32>) -> Result<Self> {
-        let vectors =
-            if vectors.is_standard_layout() { vectors } else { vectors.as_standard_layout().into_owned() };
-        check_rows(&vectors)?;
-        Ok(Self { rows: Rows::Own(vectors) })
+        Ok(Self { vectors: Vectors::own(vectors)? })
     }
 
     /// Shares the vectors of a catalogue instead of copying them.
@@ -53,38 +45,7 @@ impl ExactIndex {
     /// # Errors
     /// As [`ExactIndex::new`].
     pub fn shared(candidates: Arc<Candidates>) -> Result<Self> {
-        if !candidates.vectors.is_standard_layout() {
-            return Self::new(candidates.vectors.clone());
-        }
-        check_rows(&candidates.vectors)?;
-        Ok(Self { rows: Rows::Shared(candidates) })
-    }
-
-    fn vectors(&self) -> ArrayView2<'_, f32> {
-        match &self.rows {
-            Rows::Own(vectors) => vectors.view(),
-            Rows::Shared(candidates) => candidates.vectors.view(),
-        }
-    }
-
-    fn flat(&self) -> &[f32] {
-        let vectors = match &self.rows {
-            Rows::Own(vectors) => vectors,
-            Rows::Shared(candidates) => &candidates.vectors,
-        };
-        vectors.as_slice().unwrap_or_default()
-    }
-
-    /// Scores the candidates of a short list one by one.
-    fn search_list(&self, query: &[f32], list: &[u32], filter: &Filter, best: &mut TopK) {
-        let (flat, dim) = (self.flat(), self.dim());
-        for &index in list.iter().take_while(|&&i| (i as usize) < self.len()) {
-            if filter.passes(index) {
-                let mut score = [0.0];
-                dot_rows(query, &flat[index as usize * dim..][..dim], &mut score);
-                best.push(Hit { index, score: score[0] });
-            }
-        }
+        Ok(Self { vectors: Vectors::shared(candidates)? })
     }
 
     /// Answers the queries `at` of a batch into `out`, by products of query block and candidate block.
@@ -96,7 +57,7 @@ impl ExactIndex {
         scratch.scores.resize(queries.len() * CANDIDATE_BLOCK, 0.0);
         let mut best: Vec<TopK> = queries.iter().map(|q| TopK::new(q.k)).collect();
         for range in blocks(self.len(), CANDIDATE_BLOCK) {
-            let rows = self.vectors();
+            let rows = self.vectors.view();
             let rows = rows.slice(ndarray::s![range.clone(), ..]);
             let scores = &mut scratch.scores[..queries.len() * range.len()];
             let product =
@@ -113,11 +74,11 @@ impl ExactIndex {
 
 impl VectorIndex for ExactIndex {
     fn len(&self) -> usize {
-        self.vectors().nrows()
+        self.vectors.len()
     }
 
     fn dim(&self) -> usize {
-        self.vectors().ncols()
+        self.vectors.dim()
     }
 
     fn search(
@@ -136,12 +97,12 @@ impl VectorIndex for ExactIndex {
             return Ok(());
         }
         if let Some(list) = filter.shortlist() {
-            self.search_list(query, list, filter, &mut scratch.best);
+            self.vectors.search_list(query, list, filter, &mut scratch.best);
         } else {
             scratch.scores.resize(SINGLE_BLOCK, 0.0);
             for range in blocks(self.len(), SINGLE_BLOCK) {
                 let scores = &mut scratch.scores[..range.len()];
-                dot_rows(query, &self.flat()[range.start * dim..range.end * dim], scores);
+                dot_rows(query, &self.vectors.flat()[range.start * dim..range.end * dim], scores);
                 offer(&mut scratch.best, range.start as u32, scores, filter);
             }
         }
@@ -150,16 +111,12 @@ impl VectorIndex for ExactIndex {
     }
 
     fn search_batch(&self, queries: &[Query<'_>], pool: &ScratchPool) -> Result<Vec<Vec<Hit>>> {
-        for (row, query) in queries.iter().enumerate() {
-            check_query(query.vector, row, self.dim())?;
-        }
+        super::check_queries(queries, self.dim())?;
         let mut out = vec![Vec::new(); queries.len()];
         if self.is_empty() {
             return Ok(out);
         }
-        // Tasks as even as the block size allows, so that no thread waits for a last full block.
-        let tasks = queries.len().div_ceil(QUERY_BLOCK).next_multiple_of(rayon::current_num_threads());
-        let size = queries.len().div_ceil(tasks.max(1)).max(1);
+        let size = super::task_size(queries.len(), QUERY_BLOCK);
         let parts: Vec<_> = queries.chunks(size).zip(out.chunks_mut(size)).collect();
         parts
             .into_par_iter()
@@ -215,17 +172,6 @@ fn offer(best: &mut TopK, first: u32, scores: &[f32], filter: &Filter) {
             }
         }
     }
-}
-
-fn check_rows(vectors: &Array2<f32>) -> Result<()> {
-    if u32::try_from(vectors.nrows()).is_err() {
-        return Err(Error::model(format!("{} vectors; an index holds fewer than 2^32", vectors.nrows())));
-    }
-    if vectors.ncols() == 0 {
-        return Err(Error::model("its vectors have no numbers"));
-    }
-    let mut rows = vectors.rows().into_iter().enumerate();
-    rows.try_for_each(|(i, row)| check_finite("candidate", i, row.as_slice().unwrap_or_default()))
 }
 
 fn view(shape: (usize, usize), numbers: &[f32]) -> Result<ArrayView2<'_, f32>> {

@@ -7,6 +7,9 @@
 //! | file | what |
 //! |---|---|
 //! | `exact.rs` | [`ExactIndex`]: every vector is scored; the reference for all others |
+//! | `int8.rs`, `shortlist.rs` | [`Int8Index`]: the same answers from a quarter of the bytes |
+//! | `hnsw/` | [`HnswIndex`]: a graph of near neighbours; approximate |
+//! | `vectors.rs` | the vectors in f32, own or shared with a catalogue |
 //! | `filter.rs` | [`Filter`]: which candidates may be returned; [`BitSet`] |
 //! | `scratch.rs` | [`Scratch`]: working memory of a search, and its pool |
 //! | `conformance.rs` | the behaviour suite that every index passes (feature `testing`) |
@@ -15,10 +18,16 @@
 pub mod conformance;
 mod exact;
 mod filter;
+mod hnsw;
+mod int8;
 mod scratch;
+mod shortlist;
+mod vectors;
 
 pub use exact::ExactIndex;
 pub use filter::{BitSet, Filter};
+pub use hnsw::{HnswConfig, HnswIndex};
+pub use int8::Int8Index;
 pub use recs_core::kernel::Hit;
 pub use scratch::{Scratch, ScratchPool};
 
@@ -88,6 +97,7 @@ pub trait VectorIndex: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Those of [`VectorIndex::search`].
     fn search_batch(&self, queries: &[Query<'_>], pool: &ScratchPool) -> Result<Vec<Vec<Hit>>> {
+        check_queries(queries, self.dim())?;
         let one = |query: &Query<'_>| {
             let mut out = Vec::new();
             pool.with(|scratch| self.search(query.vector, query.k, query.filter, scratch, &mut out))?;
@@ -108,10 +118,21 @@ pub fn check_query(query: &[f32], row: usize, dim: usize) -> Result<()> {
     check_finite("query", row, query)
 }
 
+/// [`check_query`] for all queries of a batch.
+fn check_queries(queries: &[Query<'_>], dim: usize) -> Result<()> {
+    queries.iter().enumerate().try_for_each(|(row, query)| check_query(query.vector, row, dim))
+}
+
 /// Refuses a vector with a number that is infinite or not a number.
 fn check_finite(what: &'static str, row: usize, vector: &[f32]) -> Result<()> {
     match vector.iter().position(|x| !x.is_finite()) {
         Some(position) => Err(Error::NonFinite { what, row, position, value: vector[position] }),
         None => Ok(()),
     }
+}
+
+/// Queries of one task of a batch: tasks as even as `most` allows, so that no thread waits for a last full one.
+fn task_size(queries: usize, most: usize) -> usize {
+    let tasks = queries.div_ceil(most).next_multiple_of(rayon::current_num_threads());
+    queries.div_ceil(tasks.max(1)).max(1)
 }

@@ -1,5 +1,7 @@
 //! Working memory of searches, kept between them.
 
+use super::hnsw::Walk;
+use super::shortlist::Shortlist;
 use recs_core::kernel::TopK;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +15,12 @@ pub struct Scratch {
     pub block: Vec<f32>,
     /// The best hits of one query.
     pub best: TopK,
+    /// Candidates that estimates leave over.
+    pub(crate) shortlist: Shortlist,
+    /// Working memory of walks over a graph.
+    pub(crate) walk: Walk,
+    /// Candidates to be scored.
+    pub picked: Vec<u32>,
 }
 
 /// Scratch that waits for its next search. It grows to one for each thread that ever searched at the same time.
