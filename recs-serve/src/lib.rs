@@ -66,7 +66,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact search, filters |
+//! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact and approximate search, filters |
 //! | [`retriever`] | requests -> products with reasons: rules, fallbacks, batches |
 //! | `http` | the router, its state, problem details |
 //! | [`workers`], [`clock`] | what the host lends: threads and time |
@@ -74,6 +74,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `http` (default) | the axum router; without it the crate has no HTTP dependency |
+//! | `hnsw_rs` | `index::HnswRsIndex`, by the crate of that name |
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 
 pub mod clock;

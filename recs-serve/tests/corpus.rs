@@ -1,7 +1,7 @@
 //! The fuzz corpus, replayed on stable: no input may panic, and what is refused says where.
 
 use recs_serve::Error;
-use recs_serve::http::{parse_batch, parse_request};
+use recs_serve::http::{parse_batch, parse_request, parse_similar};
 
 #[test]
 fn request_json_corpus() {
@@ -12,7 +12,7 @@ fn request_json_corpus() {
     assert!(entries.len() >= 10, "the corpus is in {}", folder.display());
     for path in entries {
         let body = std::fs::read(&path).unwrap();
-        for error in [parse_request(&body).err(), parse_batch(&body).err()] {
+        for error in [parse_request(&body).err(), parse_batch(&body).err(), parse_similar(&body).err()] {
             match error {
                 None => accepted += 1,
                 Some(Error::Malformed { .. }) => {}

@@ -3,10 +3,10 @@
 use crate::artifact::{PRODUCTS, host, product_id, retriever};
 use crate::http_client::{app, assert_problem, post_request, send, state, tenant};
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, header};
+use axum::http::{Request, Response, header};
 use proptest::prelude::*;
 use recs_core::tenant::TenantId;
-use recs_serve::http::{AppState, Auth, Gate, Refusal, ServeConfig, router};
+use recs_serve::http::{AppState, Ask, Auth, Gate, Refusal, ServeConfig, router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -146,7 +146,7 @@ async fn bodies_over_the_limit_are_413() {
 struct Broken;
 
 impl Gate for Broken {
-    fn admit(&self, _: &HeaderMap, _: Option<&TenantId>, _: Option<&TenantId>) -> Result<TenantId, Refusal> {
+    fn admit(&self, _: &Ask<'_>) -> Result<TenantId, Refusal> {
         panic!("on purpose")
     }
 }

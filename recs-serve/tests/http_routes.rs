@@ -1,9 +1,9 @@
 use crate::artifact::{NOW, PRODUCTS, artifact, host, product_id};
 use crate::http_client::{app, get, post, post_request, send, state, tenant};
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use recs_core::tenant::TenantId;
-use recs_serve::http::{AppState, Auth, Gate, Refusal, ServeConfig, router};
+use recs_serve::http::{AppState, Ask, Auth, Gate, Refusal, ServeConfig, router};
 use recs_serve::retriever::Retriever;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -126,6 +126,35 @@ async fn a_batch_answers_in_order() {
 }
 
 #[tokio::test]
+async fn similar_products_come_ranked_without_the_product_itself() {
+    let (status, body) =
+        post("/similar", &json!({"product_id": product_id(7), "num_recommendations": 5})).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(
+        members(&body),
+        ["inference_time_ms", "model_version", "product_id", "similar", "total_products"]
+    );
+    let similar = body["similar"].as_array().unwrap();
+    assert_eq!(
+        (similar.len(), &body["product_id"], &body["total_products"]),
+        (5, &json!(product_id(7)), &json!(60))
+    );
+    let scores: Vec<f64> = similar.iter().map(|s| s["score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b) && similar.iter().all(|s| s["product_id"] != product_id(7)));
+    assert_eq!(similar.iter().map(|s| s["rank"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        post("/similar", &json!({"product_id": product_id(7)})).await.1["similar"].as_array().unwrap().len(),
+        59
+    );
+    let (status, body) = post("/similar", &json!({"product_id": "nothing"})).await;
+    assert_eq!((status, &body["type"]), (StatusCode::NOT_FOUND, &json!("urn:recs:problem:not-found")));
+    let (status, body) = post("/similar", &json!({"product": product_id(7), "num_recommendations": 0})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let pointers: Vec<_> = body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].clone()).collect();
+    assert_eq!(pointers, ["/product_id", "/num_recommendations", "/product"]);
+}
+
+#[tokio::test]
 async fn model_info_tells_sizes_settings_and_results() {
     let (status, body) = get("/model-info").await;
     let expected = json!({
@@ -149,6 +178,8 @@ async fn every_route_exists_for_each_tenant() {
         assert_eq!(post(&format!("{path}/recommend"), &ask()).await.1["model_version"], version);
         let batch = json!({"requests": [ask()]});
         assert_eq!(post(&format!("{path}/recommend-batch"), &batch).await.1["model_version"], version);
+        let like = json!({"product_id": product_id(7)});
+        assert_eq!(post(&format!("{path}/similar"), &like).await.1["model_version"], version);
     }
 }
 
@@ -199,16 +230,11 @@ async fn models_are_swapped_under_load() {
 struct Named;
 
 impl Gate for Named {
-    fn admit(
-        &self,
-        headers: &HeaderMap,
-        asked: Option<&TenantId>,
-        _: Option<&TenantId>,
-    ) -> Result<TenantId, Refusal> {
+    fn admit(&self, ask: &Ask<'_>) -> Result<TenantId, Refusal> {
         let key =
-            headers.get("authorization").and_then(|v| v.to_str().ok()).ok_or(Refusal::Unauthenticated)?;
+            ask.headers.get("authorization").and_then(|v| v.to_str().ok()).ok_or(Refusal::Unauthenticated)?;
         let own = TenantId::new(key).map_err(|_| Refusal::Unauthenticated)?;
-        if asked.is_some_and(|asked| *asked != own) { Err(Refusal::NotYours) } else { Ok(own) }
+        if ask.tenant.is_some_and(|asked| *asked != own) { Err(Refusal::NotYours) } else { Ok(own) }
     }
 }
 

@@ -1,6 +1,6 @@
 use ndarray::Array2;
 use proptest::prelude::*;
-use recs_serve::index::{ExactIndex, Filter, Hit, Query, Scratch, ScratchPool, VectorIndex};
+use recs_serve::index::{ExactIndex, Filter, Hit, Labels, Query, Scratch, ScratchPool, VectorIndex};
 
 /// Scores and sorts everything.
 fn naive(vectors: &Array2<f32>, query: &[f32], k: usize, filter: &Filter) -> Vec<Hit> {
@@ -20,7 +20,7 @@ fn filter() -> impl Strategy<Value = Filter> {
     (allow, list(), label).prop_map(|(allow, deny, among)| {
         let filter = Filter::default().deny(deny);
         let filter = allow.into_iter().fold(filter, Filter::allow);
-        let of: std::sync::Arc<[u32]> = (0..700).map(|i| i % 5).collect();
+        let of = std::sync::Arc::new(Labels::new((0..700).map(|i| i % 5).collect::<Vec<_>>()));
         among.into_iter().fold(filter, |f, among| f.labelled(of.clone(), among))
     })
 }

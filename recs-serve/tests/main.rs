@@ -15,6 +15,8 @@ mod http_faults;
 #[cfg(feature = "http")]
 mod http_routes;
 mod index;
+#[cfg(feature = "testing")]
+mod index_corpus;
 mod loading;
 mod refresh;
 mod repeat;

@@ -9,12 +9,16 @@
 
 use clap::Parser;
 use ndarray::Array2;
+use recs_benches::{Random, SEED};
 use recs_core::observe::CancelToken;
-use recs_serve::index::{ExactIndex, Filter, Hit, HnswConfig, HnswIndex, Int8Index, Scratch, VectorIndex};
+use recs_serve::index::{
+    BitSet, ExactIndex, Filter, Hit, HnswConfig, HnswIndex, Int8Index, Scratch, VectorIndex,
+};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -71,8 +75,8 @@ impl Bench {
         let words: Vec<&str> = line.split_whitespace().collect();
         let open = Filter::default();
         match words.as_slice() {
-            ["exact"] => self.ask(&self.exact, &open),
-            ["int8"] => self.ask(&self.int8, &open),
+            ["exact"] => self.ask(&self.exact, &open, &self.truth),
+            ["int8"] => self.ask(&self.int8, &open, &self.truth),
             ["build"] => {
                 let begin = Instant::now();
                 let index =
@@ -84,13 +88,35 @@ impl Bench {
             }
             ["hnsw", ef] => {
                 let index = self.hnsw.as_ref().ok_or("build first")?.with_ef_search(ef.parse()?)?;
-                self.ask(&index, &open)
+                self.ask(&index, &open, &self.truth)
+            }
+            ["filtered", ef, share] => {
+                let index = self.hnsw.as_ref().ok_or("build first")?.with_ef_search(ef.parse()?)?;
+                self.filtered(&index, share.parse()?)
             }
             _ => Err(format!("unknown: {line}").into()),
         }
     }
 
-    fn ask(&self, index: &dyn VectorIndex, filter: &Filter) -> Result<Value, Failed> {
+    /// A share of the candidates, drawn by chance, may be returned.
+    fn filtered(&self, index: &dyn VectorIndex, share: f64) -> Result<Value, Failed> {
+        let mut random = Random::new(SEED);
+        let passes: Vec<bool> = (0..index.len()).map(|_| random.unit() < share).collect();
+        let filter = Filter::default().within(Arc::new(BitSet::from_fn(index.len(), |i| passes[i])));
+        let truth = self.find(&self.exact, &filter)?.0;
+        self.ask(index, &filter, &truth)
+    }
+
+    fn ask(&self, index: &dyn VectorIndex, filter: &Filter, truth: &[u32]) -> Result<Value, Failed> {
+        let (found, seconds) = self.find(index, filter)?;
+        let lists = found.chunks(self.k).zip(truth.chunks(self.k));
+        let right: usize = lists.map(|(got, best)| got.iter().filter(|&g| best.contains(g)).count()).sum();
+        let qps = self.queries.nrows() as f64 / seconds;
+        Ok(json!({"qps": qps, "recall": right as f64 / truth.len() as f64}))
+    }
+
+    /// The hits of all queries, and the seconds that they took.
+    fn find(&self, index: &dyn VectorIndex, filter: &Filter) -> Result<(Vec<u32>, f64), Failed> {
         let (mut scratch, mut hits, mut found) = (Scratch::default(), Vec::<Hit>::new(), Vec::new());
         let begin = Instant::now();
         for query in self.queries.rows() {
@@ -98,10 +124,6 @@ impl Bench {
             index.search(query, self.k, filter, &mut scratch, &mut hits)?;
             found.extend(hits.iter().map(|h| h.index));
         }
-        let seconds = begin.elapsed().as_secs_f64();
-        let lists = found.chunks(self.k).zip(self.truth.chunks(self.k));
-        let right: usize = lists.map(|(got, best)| got.iter().filter(|&g| best.contains(g)).count()).sum();
-        let n = self.queries.nrows();
-        Ok(json!({"qps": n as f64 / seconds, "recall": right as f64 / (n * self.k) as f64}))
+        Ok((found, begin.elapsed().as_secs_f64()))
     }
 }

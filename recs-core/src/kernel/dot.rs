@@ -1,6 +1,8 @@
 //! Dot products. The vector forms add in another order than the scalar one; each is deterministic on its machine.
 
 #[cfg(target_arch = "x86_64")]
+use super::prefetch;
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 /// Dot product of two vectors of equal length; the shorter length counts when they differ.
@@ -58,10 +60,52 @@ pub fn dot_rows(query: &[f32], rows: &[f32], scores: &mut [f32]) {
     }
 }
 
+/// Rows that are looked up this far ahead of their product.
+const AHEAD: usize = 8;
+
+/// Dot products of `query` with some rows, the same to the last bit as by [`dot_rows`].
+///
+/// # Shapes
+/// `query` `[dim]`, `rows` `[n, dim]` row-major, `picked` row numbers below n, `scores` as long as `picked`.
+///
+/// # Panics
+/// When a row is not in `rows`, or `scores` is shorter than `picked`.
+pub fn dot_picked(query: &[f32], rows: &[f32], picked: &[u32], scores: &mut [f32]) {
+    let scores = &mut scores[..picked.len()];
+    #[cfg(target_arch = "x86_64")]
+    if !query.is_empty() && std::arch::is_x86_feature_detected!("avx512f") {
+        // SAFETY: the CPU has AVX-512F.
+        unsafe { dot_picked_avx512(query, rows, picked, scores) };
+        return;
+    }
+    for (score, &row) in scores.iter_mut().zip(picked) {
+        let row = &rows[row as usize * query.len()..][..query.len()];
+        dot_rows(query, row, std::slice::from_mut(score));
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn dot_picked_avx512(query: &[f32], rows: &[f32], picked: &[u32], scores: &mut [f32]) {
+    let dim = query.len();
+    let row = |at: u32| &rows[at as usize * dim..][..dim];
+    for (i, (score, &at)) in scores.iter_mut().zip(picked).enumerate() {
+        if let Some(&next) = picked.get(i + AHEAD) {
+            prefetch(row(next));
+        }
+        // SAFETY: the CPU has AVX-512F; both slices hold `dim` numbers.
+        *score =
+            unsafe { if dim == 32 { dot_32_avx512(query, row(at)) } else { dot_avx512(query, row(at)) } };
+    }
+}
+
 /// # Safety
 /// The CPU must have AVX-512F; `a` and `b` must be of equal length.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
+#[inline]
 unsafe fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
     let n = a.len();
     let (pa, pb) = (a.as_ptr(), b.as_ptr());
@@ -120,12 +164,23 @@ unsafe fn dot_avx2(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn dot_rows_32_avx512(query: &[f32], rows: &[f32], scores: &mut [f32]) {
-    // SAFETY: the query holds 32 numbers.
-    let (q0, q1) = unsafe { (_mm512_loadu_ps(query.as_ptr()), _mm512_loadu_ps(query.as_ptr().add(16))) };
     for (score, row) in scores.iter_mut().zip(rows.chunks_exact(32)) {
-        // SAFETY: a chunk holds 32 numbers.
-        let (r0, r1) = unsafe { (_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(16))) };
-        *score = _mm512_reduce_add_ps(_mm512_fmadd_ps(q1, r1, _mm512_mul_ps(q0, r0)));
+        // SAFETY: both hold 32 numbers.
+        *score = unsafe { dot_32_avx512(query, row) };
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX-512F; both must hold 32 numbers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn dot_32_avx512(a: &[f32], b: &[f32]) -> f32 {
+    // SAFETY: 32 numbers are two registers.
+    unsafe {
+        let first = _mm512_mul_ps(_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr()));
+        let (a, b) = (_mm512_loadu_ps(a.as_ptr().add(16)), _mm512_loadu_ps(b.as_ptr().add(16)));
+        _mm512_reduce_add_ps(_mm512_fmadd_ps(a, b, first))
     }
 }
 
@@ -159,6 +214,12 @@ mod tests {
             dot_rows(&query, &rows, &mut scores);
             for (i, score) in scores.iter().enumerate() {
                 prop_assert!((score - dot_scalar(&query, &rows[i * dim..(i + 1) * dim])).abs() < 1e-4);
+            }
+            let picked: Vec<u32> = (0..n as u32).rev().chain(0..n as u32 / 2).collect();
+            let mut again = vec![f32::NAN; picked.len()];
+            dot_picked(&query, &rows, &picked, &mut again);
+            for (&row, score) in picked.iter().zip(again) {
+                prop_assert_eq!(score.to_bits(), scores[row as usize].to_bits());
             }
         }
     }

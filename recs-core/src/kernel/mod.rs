@@ -24,7 +24,7 @@ mod top_k;
 
 pub use activation::{activate_in_place, activate_with_slopes};
 pub use add::{add, add_scaled, sum_rows};
-pub use dot::{dot, dot_rows, dot_scalar};
+pub use dot::{dot, dot_picked, dot_rows, dot_scalar};
 pub use exp::{exp, exp_in_place, exp_sum_biased};
 pub use gemm::gemm;
 pub use int8::{Int8Blocks, Int8Codec, Int8Query, MAX_INT8_DIM, estimate_rows, int8_stride};

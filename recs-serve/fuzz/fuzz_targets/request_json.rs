@@ -1,4 +1,4 @@
-//! Bodies of `/recommend` and `/recommend-batch`. Run with `cargo +nightly fuzz run request_json` in `recs-serve`.
+//! Bodies of `/recommend`, `/recommend-batch` and `/similar`. Run with `cargo +nightly fuzz run request_json` in `recs-serve`.
 //! Finds belong into `corpus/request_json`, which the tests replay.
 #![no_main]
 
@@ -7,4 +7,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|body: &[u8]| {
     let _ = recs_serve::http::parse_request(body);
     let _ = recs_serve::http::parse_batch(body);
+    let _ = recs_serve::http::parse_similar(body);
 });

@@ -1,5 +1,6 @@
 //! Failures as RFC 9457 problem details.
 
+use super::Refusal;
 use crate::error::{Error, Fault};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -12,7 +13,8 @@ use serde::Serialize;
 /// | status | type | when |
 /// |---|---|---|
 /// | 400 | `malformed-json` | the body is no JSON |
-/// | 401 | `unauthenticated` | the gate refuses |
+/// | 401 | `unauthenticated` | no API key, or a wrong one |
+/// | 403 | `forbidden` | the key has not the role that the route needs |
 /// | 404 | `not-found` | no such route, tenant or product |
 /// | 405 | `method-not-allowed` | the route has other methods, listed in `Allow` |
 /// | 413 | `body-too-large` | the body exceeds the configured limit |
@@ -64,6 +66,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Not authenticated", detail)
     }
 
+    pub(super) fn forbidden() -> Self {
+        let detail = "the API key is good, but not for this: ask for one with the role that this route needs";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+    }
+
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed-json", "Malformed body", detail)
     }
@@ -104,6 +111,16 @@ impl Problem {
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail);
         problem.errors = errors;
         problem
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthenticated => Self::unauthenticated(),
+            Refusal::NotYours => Self::unknown_tenant(),
+            Refusal::Forbidden => Self::forbidden(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP face: a thin skin over retrievers, for one tenant or many.
 //!
 //! ```text
-//! GET  /health /livez /readyz /model-info        POST /recommend /recommend-batch
+//! GET  /health /livez /readyz /model-info        POST /recommend /recommend-batch /similar
 //! the same under /v1/tenants/{tenant}/...        errors: RFC 9457 problem details
 //! ```
 //!
@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `router.rs` | [`router`]: routes, limits, catching panics |
 //! | `state.rs` | [`AppState`]: tenants and their models, swapped under load; [`ServeConfig`] |
-//! | `auth.rs` | [`Auth`]: who may act for which tenant |
+//! | `auth.rs` | [`Auth`], [`Gate`]: who may do what for which tenant |
+//! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
+//! | `server.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
 //! | `fields.rs` | readers of JSON members that collect every fault with its pointer |
-//! | `request.rs` | [`parse_request`], [`parse_batch`]: JSON -> requests |
+//! | `request.rs` | [`parse_request`], [`parse_batch`], [`parse_similar`]: JSON -> requests |
 //! | `error.rs` | [`Problem`]: each failure with its status |
 //! | `handlers/` | one file a route |
 
@@ -22,13 +24,19 @@ mod body;
 mod error;
 mod fields;
 mod handlers;
+mod keys;
 mod request;
 mod router;
+mod server;
 mod state;
 mod tenant;
 
-pub use auth::{Auth, Gate, Refusal};
+pub use auth::{Ask, Auth, Gate, Refusal, Role};
 pub use error::Problem;
-pub use request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_BYTES, parse_batch, parse_request};
+pub use keys::{ApiKeys, KeyRecord, NewKey};
+pub use request::{
+    MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_BYTES, SimilarRequest, parse_batch, parse_request, parse_similar,
+};
 pub use router::router;
+pub use server::{ServerConfig, serve};
 pub use state::{AppState, ServeConfig};

@@ -43,6 +43,30 @@ pub fn parse_batch(body: &[u8]) -> Result<Vec<Request>> {
     finish(requests, faults)
 }
 
+/// The body of `/similar`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimilarRequest {
+    /// To which product.
+    pub product_id: String,
+    /// Products wanted.
+    pub k: usize,
+}
+
+/// Reads the body of `/similar`.
+///
+/// # Errors
+/// As [`parse_request`].
+pub fn parse_similar(body: &[u8]) -> Result<SimilarRequest> {
+    let mut faults = Faults::default();
+    let request = Members::new(parse(body)?, String::new(), &mut faults).and_then(|mut members| {
+        let product_id = members.required_text("product_id", MAX_TEXT_BYTES);
+        let k = recommendations(&mut members).unwrap_or(DEFAULT_K);
+        members.finish();
+        Some(SimilarRequest { product_id: product_id?, k })
+    });
+    finish(request, faults)
+}
+
 fn parse(body: &[u8]) -> Result<Value> {
     serde_json::from_slice(body).map_err(|e| Error::Malformed { reason: e.to_string() })
 }

@@ -1,6 +1,6 @@
 //! Routes, limits, and catching panics.
 
-use super::handlers::{health, model_info, recommend};
+use super::handlers::{health, model_info, recommend, similar};
 use super::{AppState, Auth, Problem};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -40,6 +40,7 @@ fn tenant_routes() -> Router<Served> {
         .route("/model-info", get(model_info::model_info))
         .route("/recommend", post(recommend::recommend))
         .route("/recommend-batch", post(recommend::recommend_batch))
+        .route("/similar", post(similar::similar))
 }
 
 fn tenant_probes() -> Router<Served> {

@@ -1,7 +1,7 @@
 //! Path and key -> the tenant's model.
 
 use super::router::Served;
-use super::{Auth, Problem, Refusal};
+use super::{Ask, Auth, Problem, Role};
 use crate::retriever::Retriever;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -18,21 +18,7 @@ impl FromRequestParts<Served> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let asked = asked(parts, served).await?;
-        let default = served.state.config().default_tenant.as_ref();
-        let tenant = match &served.auth {
-            Auth::Open => asked.as_ref().or(default).cloned().ok_or_else(Problem::unknown_tenant)?,
-            Auth::Gate(gate) => {
-                gate.admit(&parts.headers, asked.as_ref(), default).map_err(|refusal| match refusal {
-                    Refusal::Unauthenticated => Problem::unauthenticated(),
-                    Refusal::NotYours => Problem::unknown_tenant(),
-                })?
-            }
-        };
-        // Whatever the gate says: a path names the tenant whose model answers.
-        if asked.is_some_and(|asked| asked != tenant) {
-            return Err(Problem::unknown_tenant());
-        }
+        let tenant = admit(parts, served, Role::Predict).await?;
         served.state.model(&tenant).map(Self).ok_or_else(Problem::unknown_tenant)
     }
 }
@@ -44,6 +30,22 @@ impl FromRequestParts<Served> for Loaded {
         let Admitted(model) = Admitted::from_request_parts(parts, served).await?;
         model.map(Self).ok_or_else(Problem::no_model)
     }
+}
+
+/// Asks the gate.
+async fn admit(parts: &mut Parts, served: &Served, role: Role) -> Result<TenantId, Problem> {
+    let asked = asked(parts, served).await?;
+    let default = served.state.config().default_tenant.as_ref();
+    let ask = Ask { headers: &parts.headers, tenant: asked.as_ref(), default, role };
+    let tenant = match &served.auth {
+        Auth::Open => ask.tenant.or(default).cloned().ok_or_else(Problem::unknown_tenant)?,
+        Auth::Gate(gate) => gate.admit(&ask)?,
+    };
+    // Whatever the gate says: a path names the tenant whose model answers.
+    if asked.is_some_and(|asked| asked != tenant) {
+        return Err(Problem::unknown_tenant());
+    }
+    Ok(tenant)
 }
 
 /// The tenant in the path; a name that no tenant can have is a tenant that does not exist.

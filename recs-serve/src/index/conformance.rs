@@ -14,7 +14,7 @@
 //! Most vectors of the suite hold small whole numbers: their dot products are exact in whichever order they are added, so
 //! that even ties are compared exactly.
 
-use super::{BitSet, Filter, Hit, Query, Scratch, ScratchPool, VectorIndex};
+use super::{BitSet, Filter, Hit, Labels, Query, Scratch, ScratchPool, VectorIndex};
 use crate::error::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use recs_core::hash::fingerprint64;
@@ -253,6 +253,12 @@ pub fn recall_is_at_least(build: &Build<'_>, share: f64) {
     }
 }
 
+/// Makes the checksums of the bytes of an [`HnswIndex`](super::HnswIndex) fit whatever they are: files that somebody means to do
+/// harm with have checksums that fit.
+pub fn sign_hnsw(bytes: &mut [u8]) {
+    super::hnsw::sign(bytes);
+}
+
 /// What scoring and sorting everything gives: the oracle.
 pub fn naive(vectors: &ArrayView2<'_, f32>, query: &[f32], k: usize, filter: &Filter) -> Vec<Hit> {
     let passing = (0..vectors.nrows() as u32).filter(|&i| filter.passes(i));
@@ -265,7 +271,7 @@ pub fn naive(vectors: &ArrayView2<'_, f32>, query: &[f32], k: usize, filter: &Fi
 
 fn filters() -> Vec<(&'static str, Filter)> {
     let odd = Arc::new(BitSet::from_fn(LEN, |i| i % 2 == 1));
-    let labels: Arc<[u32]> = (0..LEN as u32).map(|i| i % 50).collect();
+    let labels = Arc::new(Labels::new((0..LEN as u32).map(|i| i % 50).collect::<Vec<_>>()));
     vec![
         ("open", Filter::default()),
         ("half", Filter::default().within(Arc::clone(&odd))),

@@ -96,8 +96,9 @@ impl VectorIndex for ExactIndex {
             out.clear();
             return Ok(());
         }
-        if let Some(list) = filter.shortlist() {
-            self.vectors.search_list(query, list, filter, &mut scratch.best);
+        if filter.is_few(self.len()) {
+            filter.passing(self.len(), &mut scratch.picked);
+            self.vectors.score(query, &scratch.picked, &mut scratch.scores, &mut scratch.best);
         } else {
             scratch.scores.resize(SINGLE_BLOCK, 0.0);
             for range in blocks(self.len(), SINGLE_BLOCK) {
@@ -126,14 +127,14 @@ impl VectorIndex for ExactIndex {
 }
 
 impl ExactIndex {
-    /// Queries with a short list are answered one by one, the others together.
+    /// Queries whose filter lets few through are answered one by one, the others together.
     fn search_part(&self, queries: &[Query<'_>], scratch: &mut Scratch, out: &mut [Vec<Hit>]) -> Result<()> {
-        if queries.iter().all(|q| q.filter.shortlist().is_none() && q.k > 0) {
+        if queries.iter().all(|q| q.k > 0 && !q.filter.is_few(self.len())) {
             return self.search_block(&clamped(queries, self.len()), scratch, out);
         }
         let (mut together, mut places) = (Vec::new(), Vec::new());
         for (place, query) in queries.iter().enumerate() {
-            if query.k == 0 || query.filter.shortlist().is_some() {
+            if query.k == 0 || query.filter.is_few(self.len()) {
                 self.search(query.vector, query.k, query.filter, scratch, &mut out[place])?;
             } else {
                 together.push(*query);

@@ -11,8 +11,9 @@ use recs_core::kernel::{Int8Blocks, Int8Query};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Candidates between two looks at the threshold; a multiple of 64.
-const STRETCH: usize = 1024;
+/// Candidates between two looks at the threshold, a multiple of 64: few at first, when nearly all of them enter.
+const FIRST_STRETCH: usize = 256;
+const STRETCH: usize = 2048;
 /// Bytes of codes that all queries of a task read before the next: half of a second-level cache.
 const CACHED_BYTES: usize = 512 << 10;
 /// Queries of one task of a batch.
@@ -61,13 +62,15 @@ impl Int8Index {
     /// Reads a range of candidates for one query.
     fn scan(&self, query: &Int8Query, range: Range<usize>, filter: &Filter, list: &mut Shortlist) {
         let is_open = filter.is_open();
-        for start in range.clone().step_by(STRETCH) {
-            let end = range.end.min(start + STRETCH);
+        let (mut start, mut stretch) = (range.start, FIRST_STRETCH);
+        while start < range.end {
+            let end = range.end.min(start + stretch);
             self.blocks.scan(query, start..end, list.floor(), |candidate, estimate| {
                 if is_open || filter.passes(candidate) {
                     list.push(candidate, estimate);
                 }
             });
+            (start, stretch) = (end, STRETCH.min(2 * stretch));
         }
     }
 
@@ -83,22 +86,19 @@ impl Int8Index {
         for start in (0..self.len()).step_by(stretch) {
             let range = start..self.len().min(start + stretch);
             for (query, (rounded, list)) in queries.iter().zip(&mut asked) {
-                if query.k > 0 && query.filter.shortlist().is_none() {
+                if query.k > 0 && !query.filter.is_few(self.len()) {
                     self.scan(rounded, range.clone(), query.filter, list);
                 }
             }
         }
         for ((query, (_, list)), out) in queries.iter().zip(&mut asked).zip(out) {
             scratch.best.reset(query.k.min(self.len()));
-            match query.filter.shortlist() {
-                Some(allowed) => {
-                    self.vectors.search_list(query.vector, allowed, query.filter, &mut scratch.best)
-                }
-                None => {
-                    list.take(&mut scratch.picked);
-                    self.vectors.score(query.vector, &scratch.picked, &mut scratch.best);
-                }
+            if query.filter.is_few(self.len()) {
+                query.filter.passing(self.len(), &mut scratch.picked);
+            } else {
+                list.take(&mut scratch.picked);
             }
+            self.vectors.score(query.vector, &scratch.picked, &mut scratch.scores, &mut scratch.best);
             scratch.best.take_sorted_into(out);
         }
     }
@@ -128,15 +128,15 @@ impl VectorIndex for Int8Index {
             out.clear();
             return Ok(());
         }
-        if let Some(list) = filter.shortlist() {
-            self.vectors.search_list(query, list, filter, &mut scratch.best);
+        if filter.is_few(self.len()) {
+            filter.passing(self.len(), &mut scratch.picked);
         } else {
             let rounded = self.blocks.codec().query(query);
             scratch.shortlist.reset(k, rounded.slack());
             self.scan(&rounded, 0..self.len(), filter, &mut scratch.shortlist);
             scratch.shortlist.take(&mut scratch.picked);
-            self.vectors.score(query, &scratch.picked, &mut scratch.best);
         }
+        self.vectors.score(query, &scratch.picked, &mut scratch.scores, &mut scratch.best);
         scratch.best.take_sorted_into(out);
         Ok(())
     }

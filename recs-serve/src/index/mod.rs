@@ -6,27 +6,35 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `auto.rs` | [`Index`]: the index that fits a catalogue |
 //! | `exact.rs` | [`ExactIndex`]: every vector is scored; the reference for all others |
 //! | `int8.rs`, `shortlist.rs` | [`Int8Index`]: the same answers from a quarter of the bytes |
 //! | `hnsw/` | [`HnswIndex`]: a graph of near neighbours; approximate |
+//! | `hnsw_rs.rs` | `HnswRsIndex`: the crate of that name (feature `hnsw_rs`) |
 //! | `vectors.rs` | the vectors in f32, own or shared with a catalogue |
 //! | `filter.rs` | [`Filter`]: which candidates may be returned; [`BitSet`] |
 //! | `scratch.rs` | [`Scratch`]: working memory of a search, and its pool |
 //! | `conformance.rs` | the behaviour suite that every index passes (feature `testing`) |
 
+mod auto;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod exact;
 mod filter;
 mod hnsw;
+#[cfg(feature = "hnsw_rs")]
+mod hnsw_rs;
 mod int8;
 mod scratch;
 mod shortlist;
 mod vectors;
 
+pub use auto::{Index, IndexConfig};
 pub use exact::ExactIndex;
-pub use filter::{BitSet, Filter};
+pub use filter::{BitSet, Filter, Labels};
 pub use hnsw::{HnswConfig, HnswIndex};
+#[cfg(feature = "hnsw_rs")]
+pub use hnsw_rs::HnswRsIndex;
 pub use int8::Int8Index;
 pub use recs_core::kernel::Hit;
 pub use scratch::{Scratch, ScratchPool};

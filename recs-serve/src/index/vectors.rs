@@ -1,14 +1,14 @@
 //! The vectors of an index in f32: what scores are computed from.
 
-use super::{Filter, Hit, check_finite};
+use super::{Hit, check_finite};
 use crate::error::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use recs_core::artifact::Candidates;
-use recs_core::kernel::{TopK, dot_rows, prefetch};
+use recs_core::kernel::{TopK, dot_picked};
 use std::sync::Arc;
 
-/// Vectors that are looked up this far ahead of their product.
-const AHEAD: usize = 8;
+/// Products between two looks at the selection.
+const AT_ONCE: usize = 1024;
 
 /// Finite vectors of one width, `[len, dim]`, row-major; own ones, or those of a catalogue.
 #[derive(Debug, Clone)]
@@ -65,26 +65,15 @@ impl Vectors {
         self.array().ncols()
     }
 
-    /// Offers the candidates of a list with their products; those that do not exist are passed over.
-    pub(super) fn score(&self, query: &[f32], list: &[u32], best: &mut TopK) {
-        let (flat, dim, len) = (self.flat(), self.dim(), self.len());
-        let row = |index: u32| &flat[index as usize * dim..][..dim];
-        for (i, &index) in list.iter().enumerate() {
-            if let Some(&next) = list.get(i + AHEAD).filter(|&&next| (next as usize) < len) {
-                prefetch(row(next));
-            }
-            if (index as usize) < len {
-                let mut score = [0.0];
-                dot_rows(query, row(index), &mut score);
-                best.push(Hit { index, score: score[0] });
+    /// Offers candidates with their products; `scores` is working memory.
+    pub(super) fn score(&self, query: &[f32], picked: &[u32], scores: &mut Vec<f32>, best: &mut TopK) {
+        for picked in picked.chunks(AT_ONCE) {
+            scores.resize(picked.len(), 0.0);
+            dot_picked(query, self.flat(), picked, scores);
+            for (&index, &score) in picked.iter().zip(scores.iter()) {
+                best.push(Hit { index, score });
             }
         }
-    }
-
-    /// Scores what of a list passes the filter, one by one.
-    pub(super) fn search_list(&self, query: &[f32], list: &[u32], filter: &Filter, best: &mut TopK) {
-        let passing: Vec<u32> = list.iter().copied().filter(|&index| filter.passes(index)).collect();
-        self.score(query, &passing, best);
     }
 }
 

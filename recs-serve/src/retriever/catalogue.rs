@@ -1,11 +1,11 @@
 //! The products, ready to be looked up and filtered.
 
 use crate::error::Result;
-use crate::index::BitSet;
+use crate::index::{BitSet, Labels};
 use recs_core::artifact::{CANDIDATES_FILE, Candidates};
 use std::sync::Arc;
 
-/// Lookups over the candidates. Memory: 8 bytes a product, the names of categories once.
+/// Lookups over the candidates. Memory: 12 bytes a product, the names of categories once.
 #[derive(Debug)]
 pub(super) struct Catalogue {
     pub(super) candidates: Arc<Candidates>,
@@ -13,8 +13,8 @@ pub(super) struct Catalogue {
     by_id: Vec<u32>,
     /// Distinct categories, sorted.
     categories: Vec<String>,
-    /// Position of each product's category in `categories`.
-    pub(super) category_of: Arc<[u32]>,
+    /// Each product's category by its position in `categories`.
+    pub(super) category_of: Arc<Labels>,
     /// None when everything is available.
     pub(super) available: Option<Arc<BitSet>>,
     /// Length of the longest vector.
@@ -36,7 +36,8 @@ impl Catalogue {
         categories.dedup();
         // Every category is in the list that was made of them.
         let position = |c: &String| categories.binary_search(c).map_or(0, |p| p as u32);
-        let category_of = candidates.categories.iter().map(position).collect();
+        let category_of =
+            Arc::new(Labels::new(candidates.categories.iter().map(position).collect::<Vec<_>>()));
         let is_available = |i: usize| candidates.available[i];
         let available = candidates
             .available
@@ -65,7 +66,7 @@ impl Catalogue {
 
     /// The category that a cap counts; None for a product without one.
     pub(super) fn capped_category(&self, product: u32) -> Option<u32> {
-        let category = self.category_of[product as usize];
+        let category = self.category_of.of(product)?;
         (!self.categories[category as usize].is_empty()).then_some(category)
     }
 

@@ -37,13 +37,14 @@ pub use similar::Similar;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::index::{ExactIndex, ScratchPool, VectorIndex};
+use crate::index::{Index, IndexConfig, ScratchPool, VectorIndex};
 use crate::workers::Workers;
 use catalogue::Catalogue;
 use fallback::Fallback;
 use query::QueryEncoder;
 use recs_core::artifact::{CUSTOMERS_FILE, Candidates, Customers, ModelArtifact, ModelMetadata};
 use recs_core::model::TowerModel;
+use recs_core::observe::CancelToken;
 use recs_core::schema::Tower;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ impl Host {
 
 /// A loaded model that answers requests. Immutable: a new version is a new retriever, swapped in.
 ///
-/// Memory beside the artifact's catalogue, customers, vocabularies and query tower: about 20 bytes a product and 8 bytes for
+/// Memory beside the artifact's catalogue, customers, vocabularies and query tower: about 24 bytes a product, a byte for each number of a vector, and 8 bytes for
 /// each distinct product of each segment. The candidate tower is not kept: its embeddings are in the catalogue.
 #[derive(Debug)]
 pub struct Retriever {
@@ -84,13 +85,16 @@ pub struct Retriever {
 }
 
 impl Retriever {
-    /// Serves a model by exact search. Hand over the only reference to the artifact, and nothing is copied.
+    /// Serves a model by the index that fits its size, see [`Index::auto`]. Hand over the only reference to the artifact, and
+    /// nothing is copied.
     ///
     /// # Errors
     /// [`Error::Model`] when parts of the artifact contradict each other, [`Error::NonFinite`] for a vector that cannot
     /// be searched, [`Error::Core`] when schema, vocabulary and weights do not fit.
     pub fn new(artifact: Arc<ModelArtifact>, host: Host) -> Result<Self> {
-        let index = ExactIndex::shared(Arc::clone(&artifact.candidates))?;
+        let candidates = Arc::clone(&artifact.candidates);
+        let build = || Index::auto(candidates, &IndexConfig::default(), &CancelToken::new());
+        let index = host.workers.install(build)?;
         Self::with_index(artifact, Arc::new(index), host)
     }
 

@@ -3,12 +3,14 @@
 pub(super) mod health;
 pub(super) mod model_info;
 pub(super) mod recommend;
+pub(super) mod similar;
 
 use super::Problem;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
+use std::time::Instant;
 
 /// The bytes of an answer.
 ///
@@ -23,4 +25,8 @@ fn json_response(body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
 }

@@ -5,7 +5,7 @@ use super::super::body::JsonBytes;
 use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
-use super::{json_response, to_json};
+use super::{json_response, milliseconds, to_json};
 use crate::retriever::{IgnoredValue, Item, Reason, Recommendations, Request, Retriever, Shortfall};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -131,8 +131,4 @@ fn answer_batch(retriever: &Retriever, requests: &[Request]) -> Result<Bytes, Pr
         model_version: &retriever.metadata().model_version,
         processing_mode: "vectorised",
     })
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
 }

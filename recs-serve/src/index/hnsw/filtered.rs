@@ -5,10 +5,12 @@ use super::beam;
 use crate::index::{Filter, Scratch};
 use recs_core::kernel::{Int8Query, prefetch};
 
-/// Candidates that tell how many pass.
-const SAMPLE: u32 = 256;
+/// The best that pass lie further apart than the best: so many more are kept, if any that do not pass are in the way.
+const WIDER: usize = 8;
+/// As many of a sample as make no difference.
+const NEARLY_ALL: usize = Filter::SAMPLE - Filter::SAMPLE / 16;
 /// A walk over more than this share of the nodes costs more than estimating them all one after the other.
-const SCAN_SHARE: usize = 4;
+const SCAN_SHARE: usize = 10;
 /// Nodes that a walk meets for each that it keeps.
 const MET_FOR_EACH: usize = 8;
 
@@ -23,9 +25,10 @@ impl HnswIndex {
         scratch: &mut Scratch,
     ) -> bool {
         let nodes = self.image.nodes();
-        let (ef, budget) = (self.image.config.ef_search.max(k), nodes / SCAN_SHARE);
-        let passing = self.sampled(filter);
-        if passing == 0 || ef.saturating_mul(MET_FOR_EACH * SAMPLE as usize / passing) > budget {
+        let passing = filter.sample(self.image.candidates);
+        let wider = if passing > NEARLY_ALL { 2 } else { WIDER };
+        let (ef, budget) = (self.image.config.ef_search.max(k).saturating_mul(wider), nodes / SCAN_SHARE);
+        if passing == 0 || ef.saturating_mul(MET_FOR_EACH * Filter::SAMPLE / passing) > budget {
             return false;
         }
         let entry = self.entry(query, &mut scratch.walk);
@@ -70,12 +73,5 @@ impl HnswIndex {
         }
         scratch.shortlist.take(&mut scratch.picked);
         true
-    }
-
-    /// How many of 256 candidates pass.
-    fn sampled(&self, filter: &Filter) -> usize {
-        // Multiples of the golden ratio lie evenly, and in no step with whatever orders the catalogue.
-        let place = |i: u32| u64::from(i.wrapping_mul(0x9e37_79b9)) * self.image.candidates as u64 >> 32;
-        (0..SAMPLE).filter(|&i| filter.passes(place(i) as u32)).count()
     }
 }

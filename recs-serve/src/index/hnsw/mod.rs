@@ -32,6 +32,8 @@ mod visited;
 mod walk;
 
 pub use config::HnswConfig;
+#[cfg(any(test, feature = "testing"))]
+pub(super) use image::sign;
 pub(super) use walk::Walk;
 
 use super::vectors::Vectors;
@@ -122,8 +124,22 @@ impl HnswIndex {
     pub fn open(path: &Path, candidates: Arc<Candidates>) -> Result<Self> {
         let vectors = Vectors::shared(candidates)?;
         let image = Image::open(path, vectors.len(), vectors.dim())?;
+        Self::joined(vectors, image, &path.display().to_string())
+    }
+
+    /// As [`HnswIndex::open`], from the bytes of a file that is not on this machine's disk; they are copied.
+    ///
+    /// # Errors
+    /// As [`HnswIndex::open`].
+    pub fn read(bytes: &[u8], candidates: Arc<Candidates>) -> Result<Self> {
+        let vectors = Vectors::shared(candidates)?;
+        let image = Image::copied(bytes, vectors.len(), vectors.dim())?;
+        Self::joined(vectors, image, "memory")
+    }
+
+    fn joined(vectors: Vectors, image: Image, name: &str) -> Result<Self> {
         if image.vectors_crc != crc(&vectors) {
-            return Err(Error::index(path.display().to_string(), "it is of other vectors: build it again"));
+            return Err(Error::index(name, "it is of other vectors: build it again"));
         }
         Ok(Self { vectors, image })
     }
@@ -220,10 +236,9 @@ impl VectorIndex for HnswIndex {
             out.clear();
             return Ok(());
         }
-        if let Some(list) = filter.shortlist() {
-            let is_live = |&&candidate: &&u32| self.image.is_live(candidate);
-            let list: Vec<u32> = list.iter().filter(is_live).copied().collect();
-            self.vectors.search_list(query, &list, filter, &mut scratch.best);
+        if filter.is_few(self.len()) {
+            filter.passing(self.len(), &mut scratch.picked);
+            scratch.picked.retain(|&candidate| self.image.is_live(candidate));
         } else {
             let rounded = self.image.codec.query(query);
             let is_done = if filter.is_open() {
@@ -235,8 +250,8 @@ impl VectorIndex for HnswIndex {
             if !is_done || scratch.picked.len() < k {
                 self.scan(&rounded, k, filter, scratch);
             }
-            self.vectors.score(query, &scratch.picked, &mut scratch.best);
         }
+        self.vectors.score(query, &scratch.picked, &mut scratch.scores, &mut scratch.best);
         scratch.best.take_sorted_into(out);
         Ok(())
     }
