@@ -10,6 +10,7 @@
 //! | `router.rs` | [`router`]: routes, limits, catching panics |
 //! | `state.rs` | [`AppState`]: tenants and their models, swapped under load; [`ServeConfig`] |
 //! | `auth.rs` | [`Auth`], [`Gate`]: who may do what for which tenant |
+//! | `json.rs` | lists of products as JSON |
 //! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
 //! | `server.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `tenant.rs` | path and key -> the tenant's model |
@@ -24,6 +25,7 @@ mod body;
 mod error;
 mod fields;
 mod handlers;
+mod json;
 mod keys;
 mod request;
 mod router;

@@ -226,6 +226,14 @@ impl Filter {
         self.rules.iter().all(|rule| rule.passes(candidate))
     }
 
+    /// How many candidates it stops at most, where it only stops some by number.
+    pub(crate) fn denied(&self) -> Option<usize> {
+        self.rules.iter().try_fold(0, |sum, rule| match rule {
+            Rule::Deny(list) => Some(sum + list.len()),
+            _ => None,
+        })
+    }
+
     /// Candidates that [`Filter::sample`] asks about.
     pub(crate) const SAMPLE: usize = 256;
 

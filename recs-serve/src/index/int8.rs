@@ -14,6 +14,10 @@ use std::sync::Arc;
 /// Candidates between two looks at the threshold, a multiple of 64: few at first, when nearly all of them enter.
 const FIRST_STRETCH: usize = 256;
 const STRETCH: usize = 2048;
+/// Candidates whose estimates say what the k-th best will be, at most.
+const SAMPLE: usize = 4096;
+/// Catalogues below this size are read faster than guessed about.
+const WORTH_A_GUESS: usize = 2048;
 /// Bytes of codes that all queries of a task read before the next: half of a second-level cache.
 const CACHED_BYTES: usize = 512 << 10;
 /// Queries of one task of a batch.
@@ -74,29 +78,63 @@ impl Int8Index {
         }
     }
 
+    /// An estimate that at least k candidates reach, most likely; the lowest number where nothing can be said.
+    fn guess(&self, query: &Int8Query, k: usize, filter: &Filter, estimates: &mut Vec<i32>) -> i32 {
+        let Some(denied) = filter.denied().filter(|_| self.len() >= WORTH_A_GUESS) else { return i32::MIN };
+        self.blocks.sample(query, (self.len() / 8).min(SAMPLE), estimates);
+        let expected = (k + denied) as f64 * estimates.len() as f64 / self.len() as f64;
+        // Three standard deviations more than are expected.
+        let place = (expected + 3.0 * expected.sqrt()).ceil() as usize;
+        match place < estimates.len() {
+            true => *estimates.select_nth_unstable_by(place, |a, b| b.cmp(a)).1,
+            false => i32::MIN,
+        }
+    }
+
+    /// Leaves what may be among the k best that pass in `scratch.picked`.
+    fn pick(&self, query: &[f32], k: usize, filter: &Filter, scratch: &mut Scratch) {
+        if filter.is_few(self.len()) {
+            filter.passing(self.len(), &mut scratch.picked);
+            return;
+        }
+        let Scratch { rounded, estimates, shortlist, picked, .. } = scratch;
+        self.blocks.codec().query_into(query, rounded);
+        for guess in [self.guess(rounded, k, filter, estimates), i32::MIN] {
+            shortlist.reset_at(k, rounded.slack(), guess);
+            self.scan(rounded, 0..self.len(), filter, shortlist);
+            if shortlist.take(picked) {
+                return;
+            }
+        }
+    }
+
     /// Answers queries together: each stretch of candidates is read by all of them while it is in the cache.
     fn search_block(&self, queries: &[Query<'_>], scratch: &mut Scratch, out: &mut [Vec<Hit>]) {
         let stretch = (CACHED_BYTES / self.dim()).next_multiple_of(STRETCH);
+        let is_scanned = |query: &Query<'_>| query.k > 0 && !query.filter.is_few(self.len());
         let mut asked: Vec<(Int8Query, Shortlist)> = Vec::with_capacity(queries.len());
         for query in queries {
             let (rounded, mut list) = (self.blocks.codec().query(query.vector), Shortlist::default());
-            list.reset(query.k.min(self.len()), rounded.slack());
+            if is_scanned(query) {
+                let k = query.k.min(self.len());
+                let guess = self.guess(&rounded, k, query.filter, &mut scratch.estimates);
+                list.reset_at(k, rounded.slack(), guess);
+            }
             asked.push((rounded, list));
         }
         for start in (0..self.len()).step_by(stretch) {
             let range = start..self.len().min(start + stretch);
-            for (query, (rounded, list)) in queries.iter().zip(&mut asked) {
-                if query.k > 0 && !query.filter.is_few(self.len()) {
-                    self.scan(rounded, range.clone(), query.filter, list);
-                }
+            for (query, (rounded, list)) in
+                queries.iter().zip(&mut asked).filter(|(query, _)| is_scanned(query))
+            {
+                self.scan(rounded, range.clone(), query.filter, list);
             }
         }
         for ((query, (_, list)), out) in queries.iter().zip(&mut asked).zip(out) {
-            scratch.best.reset(query.k.min(self.len()));
-            if query.filter.is_few(self.len()) {
-                query.filter.passing(self.len(), &mut scratch.picked);
-            } else {
-                list.take(&mut scratch.picked);
+            let k = query.k.min(self.len());
+            scratch.best.reset(k);
+            if !is_scanned(query) || !list.take(&mut scratch.picked) {
+                self.pick(query.vector, k, query.filter, scratch);
             }
             self.vectors.score(query.vector, &scratch.picked, &mut scratch.scores, &mut scratch.best);
             scratch.best.take_sorted_into(out);
@@ -128,14 +166,7 @@ impl VectorIndex for Int8Index {
             out.clear();
             return Ok(());
         }
-        if filter.is_few(self.len()) {
-            filter.passing(self.len(), &mut scratch.picked);
-        } else {
-            let rounded = self.blocks.codec().query(query);
-            scratch.shortlist.reset(k, rounded.slack());
-            self.scan(&rounded, 0..self.len(), filter, &mut scratch.shortlist);
-            scratch.shortlist.take(&mut scratch.picked);
-        }
+        self.pick(query, k, filter, scratch);
         self.vectors.score(query, &scratch.picked, &mut scratch.scores, &mut scratch.best);
         scratch.best.take_sorted_into(out);
         Ok(())

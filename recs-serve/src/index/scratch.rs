@@ -2,7 +2,7 @@
 
 use super::hnsw::Walk;
 use super::shortlist::Shortlist;
-use recs_core::kernel::TopK;
+use recs_core::kernel::{Int8Query, TopK};
 use std::sync::{Mutex, PoisonError};
 
 /// Working memory of one search at a time. What it holds between searches means nothing.
@@ -15,6 +15,10 @@ pub struct Scratch {
     pub block: Vec<f32>,
     /// The best hits of one query.
     pub best: TopK,
+    /// A query in whole numbers.
+    pub(crate) rounded: Int8Query,
+    /// Estimates of some candidates.
+    pub(crate) estimates: Vec<i32>,
     /// Candidates that estimates leave over.
     pub(crate) shortlist: Shortlist,
     /// Working memory of walks over a graph.

@@ -12,6 +12,8 @@ pub(crate) struct Shortlist {
     slack: i32,
     /// An estimate below it cannot enter.
     floor: i32,
+    /// What the k-th best estimate was guessed to be, at least.
+    guess: i32,
     /// So many are collected before a cut.
     room: usize,
     /// Estimate in the upper half, ordered as numbers without sign; candidate in the lower.
@@ -24,8 +26,15 @@ const SMALLEST_CUT: usize = 256;
 impl Shortlist {
     /// Empties it for a new selection, keeping its memory.
     pub(crate) fn reset(&mut self, k: usize, slack: i32) {
-        *self = Self { k, slack, floor: i32::MIN, room: room(k), keys: std::mem::take(&mut self.keys) };
-        self.keys.clear();
+        self.reset_at(k, slack, i32::MIN);
+    }
+
+    /// As [`Shortlist::reset`], on the guess that at least k estimates are no lower than this; whether it was right is known
+    /// at the end.
+    pub(crate) fn reset_at(&mut self, k: usize, slack: i32, guess: i32) {
+        let (floor, mut keys) = (guess.saturating_sub(slack), std::mem::take(&mut self.keys));
+        keys.clear();
+        *self = Self { k, slack, floor, guess, room: room(2 * k), keys };
     }
 
     /// An estimate below it cannot enter.
@@ -47,20 +56,29 @@ impl Shortlist {
 
     #[cold]
     fn cut(&mut self) {
-        if self.keys.len() > self.k && self.k > 0 {
-            let (_, &mut worst, _) = self.keys.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
-            self.floor = estimate(worst).saturating_sub(self.slack);
+        if let Some(kth) = self.kth() {
+            self.floor = kth.saturating_sub(self.slack).max(self.floor);
             let floor = self.floor;
             self.keys.retain(|&key| estimate(key) >= floor);
         }
         self.room = room(self.keys.len());
     }
 
-    /// The candidates kept, in no particular order, into `out`; leaves the selection empty.
-    pub(crate) fn take(&mut self, out: &mut Vec<u32>) {
-        self.cut();
+    /// The k-th best estimate, if there are so many.
+    fn kth(&mut self) -> Option<i32> {
+        let at = self.k.checked_sub(1).filter(|&at| at < self.keys.len())?;
+        let (_, &mut kth, _) = self.keys.select_nth_unstable_by(at, |a, b| b.cmp(a));
+        Some(estimate(kth))
+    }
+
+    /// The candidates kept, in no particular order, into `out`; leaves the selection empty. False when the guess was wrong:
+    /// then some may be missing, and the selection must begin again without.
+    pub(crate) fn take(&mut self, out: &mut Vec<u32>) -> bool {
+        let kth = self.kth();
+        let floor = kth.map_or(i32::MIN, |kth| kth.saturating_sub(self.slack));
         out.clear();
-        out.extend(self.keys.drain(..).map(|key| key as u32));
+        out.extend(self.keys.drain(..).filter(|&key| estimate(key) >= floor).map(|key| key as u32));
+        self.guess == i32::MIN || kth.is_some_and(|kth| kth >= self.guess)
     }
 }
 
@@ -91,13 +109,22 @@ mod tests {
                 list.push(i, estimate);
             }
             let mut got = Vec::new();
-            list.take(&mut got);
+            prop_assert!(list.take(&mut got));
             got.sort_unstable();
             let mut sorted = estimates.clone();
             sorted.sort_unstable_by(|a, b| b.cmp(a));
             let floor = sorted.get(k - 1).filter(|_| sorted.len() > k).map_or(i32::MIN, |kth| kth.saturating_sub(slack));
             let expected: Vec<u32> = (0..).zip(&estimates).filter(|(_, e)| **e >= floor).map(|(i, _)| i).collect();
-            prop_assert_eq!(got, expected);
+            prop_assert_eq!(&got, &expected);
+            // On a guess the same, or word that the guess was wrong.
+            for guess in [-60, -10, 0, 30, sorted[k.min(sorted.len()) - 1]] {
+                list.reset_at(k, slack, guess);
+                (0..).zip(&estimates).for_each(|(i, &estimate)| list.push(i, estimate));
+                let is_right = list.take(&mut got);
+                prop_assert_eq!(is_right, sorted.get(k - 1).is_some_and(|&kth| kth >= guess));
+                got.sort_unstable();
+                prop_assert!(!is_right || got == expected);
+            }
         }
     }
 }

@@ -18,6 +18,9 @@ const QUAD: usize = 4;
 /// Blocks that one form computes at once, so that a number of the query is loaded once for all of them.
 const AT_ONCE: usize = 4;
 
+/// Vectors that one form computes at once.
+const RUN: usize = WIDTH * AT_ONCE;
+
 /// A cache line of codes.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
@@ -82,7 +85,6 @@ impl Int8Blocks {
     /// # Panics
     /// When the range goes beyond the vectors or begins elsewhere, or the query is of another codec.
     pub fn scan(&self, query: &Int8Query, range: Range<usize>, floor: i32, mut found: impl FnMut(u32, i32)) {
-        const RUN: usize = WIDTH * AT_ONCE;
         assert!(range.end <= self.len && range.start.is_multiple_of(RUN), "a range beyond the vectors");
         assert!(query.numbers.len() >= self.quads * QUAD, "a query of another width");
         let mut estimates = [0i32; RUN];
@@ -100,9 +102,26 @@ impl Int8Blocks {
         }
     }
 
+    /// Estimates of about `sample` vectors, spread evenly over all in runs of 64, into `estimates`.
+    ///
+    /// # Panics
+    /// When the query is of another codec.
+    pub fn sample(&self, query: &Int8Query, sample: usize, estimates: &mut Vec<i32>) {
+        assert!(query.numbers.len() >= self.quads * QUAD, "a query of another width");
+        let whole_runs = self.len / RUN;
+        let picked = sample.div_ceil(RUN).min(whole_runs);
+        estimates.clear();
+        let mut run = [0i32; RUN];
+        for i in 0..picked {
+            let at = i * whole_runs / picked * AT_ONCE * self.quads;
+            self.run(query, &self.lines[at..at + AT_ONCE * self.quads], i32::MAX, &mut run);
+            estimates.extend_from_slice(&run);
+        }
+    }
+
     /// Estimates of four blocks; a bit for each that is at least `floor`.
     #[inline]
-    fn run(&self, query: &Int8Query, lines: &[Line], floor: i32, out: &mut [i32; WIDTH * AT_ONCE]) -> u64 {
+    fn run(&self, query: &Int8Query, lines: &[Line], floor: i32, out: &mut [i32; RUN]) -> u64 {
         #[cfg(target_arch = "x86_64")]
         {
             if has_vnni() {
@@ -124,7 +143,7 @@ fn at_least(estimates: &[i32], floor: i32) -> u64 {
     estimates.iter().enumerate().fold(0, |bits, (i, &e)| bits | u64::from(e >= floor) << i)
 }
 
-fn scalar(query: &Int8Query, lines: &[Line], quads: usize, out: &mut [i32; WIDTH * AT_ONCE]) {
+fn scalar(query: &Int8Query, lines: &[Line], quads: usize, out: &mut [i32; RUN]) {
     for (i, out) in out.iter_mut().enumerate() {
         let block = &lines[i / WIDTH * quads..][..quads];
         let lane = i % WIDTH * QUAD;
@@ -136,13 +155,7 @@ fn scalar(query: &Int8Query, lines: &[Line], quads: usize, out: &mut [i32; WIDTH
 /// The CPU must have AVX-512 F, BW and VNNI; `lines` must hold `AT_ONCE * quads` lines, the query `quads * QUAD` numbers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn vnni(
-    query: &Int8Query,
-    lines: &[Line],
-    quads: usize,
-    floor: i32,
-    out: &mut [i32; WIDTH * AT_ONCE],
-) -> u64 {
+unsafe fn vnni(query: &Int8Query, lines: &[Line], quads: usize, floor: i32, out: &mut [i32; RUN]) -> u64 {
     let mut highs = [_mm512_setzero_si512(); AT_ONCE];
     let mut lows = [_mm512_setzero_si512(); AT_ONCE];
     let (high, low) = (query.high.as_ptr().cast::<i32>(), query.low.as_ptr().cast::<i32>());
@@ -178,7 +191,7 @@ unsafe fn vnni(
 /// The CPU must have AVX2; `lines` must hold `AT_ONCE * quads` lines, the query `quads * QUAD` numbers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn avx2(query: &Int8Query, lines: &[Line], quads: usize, out: &mut [i32; WIDTH * AT_ONCE]) {
+unsafe fn avx2(query: &Int8Query, lines: &[Line], quads: usize, out: &mut [i32; RUN]) {
     let numbers = query.numbers.as_ptr();
     for (block, out) in lines.chunks_exact(quads).zip(out.chunks_exact_mut(WIDTH)) {
         // Of each vector two sums: of the first and of the last two numbers of the quads. Four vectors a register.
@@ -216,8 +229,12 @@ pub(super) fn tests_agree(query: &Int8Query, codec: &Int8Codec, vectors: &[f32],
     assert_eq!(collect(i32::MIN), all);
     let floor = expected[expected.len() / 2];
     assert_eq!(collect(floor), all.into_iter().filter(|hit| hit.1 >= floor).collect::<Vec<_>>());
+    let mut sample = Vec::new();
+    blocks.sample(query, 100, &mut sample);
+    assert_eq!(sample.len(), (blocks.len() / RUN).min(2) * RUN);
+    assert!(sample.iter().all(|estimate| expected.contains(estimate)));
     let first = &blocks.lines[..AT_ONCE * blocks.quads];
-    let (mut by_definition, mut by_avx2) = ([0; WIDTH * AT_ONCE], [0; WIDTH * AT_ONCE]);
+    let (mut by_definition, mut by_avx2) = ([0; RUN], [0; RUN]);
     scalar(query, first, blocks.quads, &mut by_definition);
     let n = expected.len().min(by_definition.len());
     assert_eq!(by_definition[..n], expected[..n]);

@@ -114,24 +114,33 @@ impl Int8Codec {
     /// # Shapes
     /// `query` `[dim]`, finite.
     pub fn query(&self, query: &[f32]) -> Int8Query {
-        let scaled: Vec<f64> =
-            query.iter().zip(&self.scales).map(|(&q, &s)| f64::from(q) * f64::from(s)).collect();
-        let largest = scaled.iter().fold(0.0f64, |most, w| most.max(w.abs()));
+        let mut rounded = Int8Query::default();
+        self.query_into(query, &mut rounded);
+        rounded
+    }
+
+    /// As [`Int8Codec::query`], in place of what `rounded` held; allocates only when it is too short.
+    pub fn query_into(&self, query: &[f32], rounded: &mut Int8Query) {
+        let scaled = || query.iter().zip(&self.scales).map(|(&q, &s)| f64::from(q) * f64::from(s));
+        let largest = scaled().fold(0.0f64, |most, w| most.max(w.abs()));
         let step = largest / MAX_QUERY;
-        let numbers: Vec<i16> =
-            scaled.iter().map(|w| if step > 0.0 { (w / step).round() as i16 } else { 0 }).collect();
-        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-        let rounding =
-            square(&mut scaled.iter().zip(&numbers).map(|(w, &number)| w - step * f64::from(number)));
-        let own = square(&mut query.iter().map(|&q| f64::from(q)));
-        let error = square(&mut scaled.iter().copied()) * f64::from(self.residual)
-            + rounding * f64::from(self.code_length)
-            + self.dim() as f64
-                * (2f64.powi(-23) * own * f64::from(self.length) + f64::from(f32::MIN_POSITIVE));
+        let (mut weight, mut rounding, mut own) = (0.0, 0.0, 0.0);
+        rounded.numbers.clear();
+        for (w, &q) in scaled().zip(query) {
+            let number = if step > 0.0 { (w / step).round() as i16 } else { 0 };
+            rounded.numbers.push(number);
+            weight += w * w;
+            rounding += (w - step * f64::from(number)).powi(2);
+            own += f64::from(q) * f64::from(q);
+        }
+        let lost = 2f64.powi(-23) * own.sqrt() * f64::from(self.length) + f64::from(f32::MIN_POSITIVE);
+        let error = weight.sqrt() * f64::from(self.residual)
+            + rounding.sqrt() * f64::from(self.code_length)
+            + self.dim() as f64 * lost;
         // A little more for the arithmetic of the bound itself. What cannot be bounded is never passed over.
         let slack = (2.0 * error * (1.0 + 1e-9) / step).ceil() + 1.0;
-        let slack = if slack < f64::from(i32::MAX) { slack as i32 } else { i32::MAX };
-        Int8Query::new(numbers, slack)
+        rounded.slack = if slack < f64::from(i32::MAX) { slack as i32 } else { i32::MAX };
+        rounded.split();
     }
 }
 
@@ -156,13 +165,18 @@ pub struct Int8Query {
 const STEP: usize = 32;
 
 impl Int8Query {
-    fn new(mut numbers: Vec<i16>, slack: i32) -> Self {
-        let sum: i32 = numbers.iter().map(|&n| i32::from(n)).sum();
-        numbers.resize(numbers.len().next_multiple_of(STEP), 0);
-        let high = |n: &i16| (f32::from(*n) / PLANE as f32).round() as i8;
-        let high: Vec<i8> = numbers.iter().map(high).collect();
-        let low = numbers.iter().zip(&high).map(|(&n, &h)| (i32::from(n) - PLANE * i32::from(h)) as i8);
-        Self { low: low.collect(), high, numbers, offset: sum * i32::from(ZERO), slack }
+    /// Computes everything else from the numbers.
+    fn split(&mut self) {
+        let sum: i32 = self.numbers.iter().map(|&n| i32::from(n)).sum();
+        self.offset = sum * i32::from(ZERO);
+        self.numbers.resize(self.numbers.len().next_multiple_of(STEP), 0);
+        let high = |n: i16| ((i32::from(n) + PLANE / 2) >> PLANE.trailing_zeros()) as i8;
+        self.high.clear();
+        self.high.extend(self.numbers.iter().map(|&n| high(n)));
+        self.low.clear();
+        let low =
+            self.numbers.iter().zip(&self.high).map(|(&n, &h)| (i32::from(n) - PLANE * i32::from(h)) as i8);
+        self.low.extend(low);
     }
 
     /// Two candidates whose estimates are further apart than this are in the order of their estimates.

@@ -6,10 +6,15 @@ pub(super) mod recommend;
 pub(super) mod similar;
 
 use super::Problem;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use http_body::{Frame, SizeHint};
 use serde::Serialize;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// The bytes of an answer.
@@ -22,9 +27,41 @@ fn to_json(answer: &impl Serialize) -> Result<Bytes, Problem> {
 
 /// 200 with a JSON body.
 fn json_response(body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
+    json_response_of(Body::from(body))
+}
+
+fn json_response_of(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// As [`json_response`], of a body in parts: they are sent one after the other, and never put together.
+fn json_parts(parts: Vec<Bytes>) -> Response {
+    json_response_of(Body::new(Parts(parts.into())))
+}
+
+/// A body whose length is known.
+struct Parts(VecDeque<Bytes>);
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -12,7 +12,7 @@ const NEARLY_ALL: usize = Filter::SAMPLE - Filter::SAMPLE / 16;
 /// A walk over more than this share of the nodes costs more than estimating them all one after the other.
 const SCAN_SHARE: usize = 10;
 /// Nodes that a walk meets for each that it keeps.
-const MET_FOR_EACH: usize = 8;
+const MET_FOR_EACH: usize = 12;
 
 impl HnswIndex {
     /// Leaves the best that pass in `scratch.picked`: the walk goes on over nodes that do not pass until `ef` were found that do.
