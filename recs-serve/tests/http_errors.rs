@@ -254,7 +254,7 @@ proptest! {
         while choices.peek().is_some() {
             mutate(&mut body, &mut choices);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let path = if batch { "/recommend-batch" } else { "/recommend" };
         let (response, json) = runtime.block_on(ask(post_request(path, body.to_string())));
         match response.status().as_u16() {
@@ -275,7 +275,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_400_or_422(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (response, json) = runtime.block_on(ask(post_request("/recommend", bytes)));
         prop_assert!([400, 422].contains(&response.status().as_u16()), "{}", json);
     }

@@ -7,6 +7,8 @@ mod batch;
 mod corpus;
 mod fallback;
 #[cfg(feature = "http")]
+mod http_access;
+#[cfg(feature = "http")]
 mod http_client;
 #[cfg(feature = "http")]
 mod http_errors;
@@ -14,6 +16,8 @@ mod http_errors;
 mod http_faults;
 #[cfg(feature = "http")]
 mod http_routes;
+#[cfg(feature = "http")]
+mod http_server;
 mod index;
 #[cfg(feature = "testing")]
 mod index_corpus;

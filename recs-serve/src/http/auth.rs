@@ -14,6 +14,16 @@ pub enum Auth {
     Gate(Arc<dyn Gate>),
 }
 
+impl Auth {
+    /// Lets a request in that concerns all tenants.
+    pub(super) fn admit_operator(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Gate(gate) => gate.admit_operator(headers),
+        }
+    }
+}
+
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

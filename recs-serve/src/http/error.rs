@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::num::NonZeroU32;
 
 /// A failure and its status, sent as `application/problem+json`
 /// ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
@@ -17,10 +18,12 @@ use serde::Serialize;
 /// | 403 | `forbidden` | the key has not the role that the route needs |
 /// | 404 | `not-found` | no such route, tenant or product |
 /// | 405 | `method-not-allowed` | the route has other methods, listed in `Allow` |
+/// | 408 | `timed-out` | sending or answering took longer than the configured limit |
 /// | 413 | `body-too-large` | the body exceeds the configured limit |
 /// | 415 | `unsupported-media-type` | the body is not declared as plain JSON |
 /// | 422 | `invalid-request` | values break rules: each in `errors`, with its JSON pointer |
-/// | 503 | `no-model` | the tenant has no model yet |
+/// | 429 | `rate-limited`, `quota-exhausted` | the tenant's limits; `Retry-After` says when to come back |
+/// | 503 | `no-model`, `overloaded` | the tenant has no model yet; too many requests are under way |
 /// | 500 | `internal` | a defect of ours; nothing of it is told, it is logged |
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Problem {
@@ -39,12 +42,29 @@ pub struct Problem {
     /// Every fault of an invalid request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
+    /// Seconds after which trying again makes sense, sent as `Retry-After`.
+    #[serde(skip)]
+    pub retry_after_s: Option<NonZeroU32>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
         let (kind, detail) = (format!("urn:recs:problem:{kind}"), detail.into());
-        Self { kind, title, status: status.as_u16(), detail, instance: None, errors: Vec::new() }
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail,
+            instance: None,
+            errors: Vec::new(),
+            retry_after_s: None,
+        }
+    }
+
+    /// Says when to come back: a second from now at least.
+    fn after(self, seconds: u64) -> Self {
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
+        Self { retry_after_s: NonZeroU32::new(seconds), ..self }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -91,7 +111,35 @@ impl Problem {
 
     pub(super) fn no_model() -> Self {
         let detail = "no model is loaded yet: try again later";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", detail)
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", detail);
+        problem.after(5)
+    }
+
+    pub(super) fn rate_limited(retry_after_s: u64) -> Self {
+        let detail = "more requests than this tenant may send: wait as long as Retry-After says";
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail);
+        problem.after(retry_after_s)
+    }
+
+    pub(super) fn quota_exhausted(left: u64, retry_after_s: u64) -> Self {
+        let detail = format!(
+            "{left} lists of products are left of this tenant's today: the next day begins after Retry-After"
+        );
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "quota-exhausted", "Quota exhausted", detail);
+        problem.after(retry_after_s)
+    }
+
+    pub(super) fn overloaded() -> Self {
+        let detail = "as many requests are under way as the server takes at a time: try again";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", detail);
+        problem.after(1)
+    }
+
+    pub(super) fn timed_out(limit_ms: u64) -> Self {
+        let detail = format!(
+            "the request took longer than {limit_ms} ms, to be sent or to be answered: send less at once"
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timed-out", "Timed out", detail)
     }
 
     pub(super) fn internal() -> Self {
@@ -149,14 +197,11 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
         }
         response
     }

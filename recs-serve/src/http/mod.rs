@@ -1,7 +1,7 @@
 //! The HTTP face: a thin skin over retrievers, for one tenant or many.
 //!
 //! ```text
-//! GET  /health /livez /readyz /model-info        POST /recommend /recommend-batch /similar
+//! GET  /health /livez /readyz /model-info /metrics        POST /recommend /recommend-batch /similar
 //! the same under /v1/tenants/{tenant}/...        errors: RFC 9457 problem details
 //! ```
 //!
@@ -12,6 +12,9 @@
 //! | `auth.rs` | [`Auth`], [`Gate`]: who may do what for which tenant |
 //! | `json.rs` | lists of products as JSON |
 //! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
+//! | `limit.rs` | [`TenantLimits`]: requests a second and lists a day |
+//! | `observe.rs` | around every request: id, span, counting, limits on number and time |
+//! | `metrics.rs` | what is counted, as Prometheus text |
 //! | `server.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
@@ -27,6 +30,9 @@ mod fields;
 mod handlers;
 mod json;
 mod keys;
+mod limit;
+mod metrics;
+mod observe;
 mod request;
 mod router;
 mod server;
@@ -36,6 +42,7 @@ mod tenant;
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
 pub use error::Problem;
 pub use keys::{ApiKeys, KeyRecord, NewKey};
+pub use limit::TenantLimits;
 pub use request::{
     MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_BYTES, SimilarRequest, parse_batch, parse_request, parse_similar,
 };

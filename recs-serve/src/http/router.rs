@@ -1,11 +1,12 @@
 //! Routes, limits, and catching panics.
 
-use super::handlers::{health, model_info, recommend, similar};
+use super::handlers::{health, metrics, model_info, recommend, similar};
+use super::observe;
 use super::{AppState, Auth, Problem};
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use std::any::Any;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -18,20 +19,25 @@ pub(super) struct Served {
 
 /// The routes of [`http`](super), to be served alone or merged into a host's own router.
 ///
-/// Bodies are bounded by [`ServeConfig::max_body_bytes`](super::ServeConfig), a panic becomes a 500, and every failure is a
-/// problem document, unknown routes and methods too. Time limits, concurrency limits and traces are the host's layers.
+/// Bodies, requests under way and the time of each are bounded by [`ServeConfig`](super::ServeConfig), a panic becomes a 500,
+/// and every failure is a problem document, unknown routes and methods too. Every answer has an `X-Request-Id`, the client's or
+/// a new one, which the span `request` has as well; `/metrics` counts. The runtime that serves it needs tokio's timer
+/// (`enable_time`).
 pub fn router(state: AppState, auth: Auth) -> Router {
     let max_body_bytes = state.config().max_body_bytes;
+    let served = Served { state, auth };
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .merge(tenant_routes())
         .nest("/v1/tenants/{tenant}", tenant_routes().merge(tenant_probes()))
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(CatchPanicLayer::custom(panicked))
-        .with_state(Served { state, auth })
+        .layer(middleware::from_fn_with_state(served.clone(), observe::observe))
+        .with_state(served)
 }
 
 fn tenant_routes() -> Router<Served> {

@@ -1,6 +1,9 @@
 //! Tenants and their models.
 
 use super::Problem;
+use super::limit::{Limiter, TenantLimits};
+use super::metrics::Metrics;
+use super::observe::Traffic;
 use crate::error::{Error, Result};
 use crate::retriever::{Host, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -19,11 +22,21 @@ pub struct ServeConfig {
     /// multiply-adds, and by the workers otherwise. The default stays below a millisecond: one byte each, about 25 in a
     /// nanosecond.
     pub inline_multiply_adds: usize,
+    /// Requests under way at a time; one more is answered 503 at once.
+    pub max_in_flight: usize,
+    /// Milliseconds from the head of a request to the head of its answer, the body's way included; then 408.
+    pub time_limit_ms: u64,
 }
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { default_tenant: None, max_body_bytes: 2 << 20, inline_multiply_adds: 16_000_000 }
+        Self {
+            default_tenant: None,
+            max_body_bytes: 2 << 20,
+            inline_multiply_adds: 16_000_000,
+            max_in_flight: 1024,
+            time_limit_ms: 10_000,
+        }
     }
 }
 
@@ -37,7 +50,16 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     host: Host,
     config: ServeConfig,
-    tenants: ArcSwap<BTreeMap<TenantId, Arc<ArcSwapOption<Retriever>>>>,
+    tenants: ArcSwap<BTreeMap<TenantId, Arc<Slot>>>,
+    metrics: Metrics,
+    traffic: Traffic,
+}
+
+/// What belongs to one tenant.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) model: ArcSwapOption<Retriever>,
+    pub(super) limiter: ArcSwap<Limiter>,
 }
 
 impl AppState {
@@ -50,8 +72,12 @@ impl AppState {
             let reason = format!("is {}, allowed are 1 KiB to 1 GiB", config.max_body_bytes);
             return Err(Error::config("serve.max_body_bytes", reason));
         }
-        let default = config.default_tenant.clone();
-        let state = Self(Arc::new(Shared { host, config, tenants: ArcSwap::default() }));
+        if config.max_in_flight == 0 || config.time_limit_ms == 0 {
+            return Err(Error::config("serve", "max_in_flight and time_limit_ms must be at least 1"));
+        }
+        let (default, traffic) = (config.default_tenant.clone(), Traffic::new(&config));
+        let (tenants, metrics) = (ArcSwap::default(), Metrics::default());
+        let state = Self(Arc::new(Shared { host, config, tenants, metrics, traffic }));
         default.iter().for_each(|tenant| state.add(tenant));
         Ok(state)
     }
@@ -78,7 +104,7 @@ impl AppState {
     pub fn swap(&self, tenant: &TenantId, retriever: Arc<Retriever>) -> Option<Arc<Retriever>> {
         loop {
             if let Some(slot) = self.0.tenants.load().get(tenant) {
-                return slot.swap(Some(retriever));
+                return slot.model.swap(Some(retriever));
             }
             self.add(tenant);
         }
@@ -86,7 +112,34 @@ impl AppState {
 
     /// The model of a tenant: None for a tenant that is not known, `Some(None)` for one without a model.
     pub fn model(&self, tenant: &TenantId) -> Option<Option<Arc<Retriever>>> {
-        Some(self.0.tenants.load().get(tenant)?.load_full())
+        Some(self.slot(tenant)?.model.load_full())
+    }
+
+    /// Limits what a tenant may ask from now on; counting begins anew. Adds a tenant that is not known.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for limits that contradict each other.
+    pub fn limit(&self, tenant: &TenantId, limits: TenantLimits) -> Result<()> {
+        let limiter = Arc::new(Limiter::new(limits)?);
+        loop {
+            if let Some(slot) = self.slot(tenant) {
+                slot.limiter.store(limiter);
+                return Ok(());
+            }
+            self.add(tenant);
+        }
+    }
+
+    pub(super) fn slot(&self, tenant: &TenantId) -> Option<Arc<Slot>> {
+        self.0.tenants.load().get(tenant).cloned()
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.0.traffic
     }
 
     /// The tenants known.
@@ -107,7 +160,7 @@ impl AppState {
     /// True once the default tenant has a model; without a default tenant, once any has.
     pub fn is_ready(&self) -> bool {
         let tenants = self.0.tenants.load();
-        let has_model = |slot: &Arc<ArcSwapOption<Retriever>>| slot.load().is_some();
+        let has_model = |slot: &Arc<Slot>| slot.model.load().is_some();
         match &self.0.config.default_tenant {
             Some(tenant) => tenants.get(tenant).is_some_and(has_model),
             None => tenants.values().any(has_model),

@@ -1,6 +1,8 @@
 //! Path and key -> the tenant's model.
 
+use super::observe::ForTenant;
 use super::router::Served;
+use super::state::Slot;
 use super::{Ask, Auth, Problem, Role};
 use crate::retriever::Retriever;
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -8,18 +10,36 @@ use axum::http::request::Parts;
 use recs_core::tenant::TenantId;
 use std::sync::Arc;
 
-/// An admitted tenant and its model, if one is loaded.
-pub(super) struct Admitted(pub(super) Option<Arc<Retriever>>);
+/// An admitted tenant. Probes and descriptions: not counted against its limits.
+pub(super) struct Admitted {
+    pub(super) tenant: TenantId,
+    pub(super) slot: Arc<Slot>,
+}
 
-/// The model of an admitted tenant; without one the route answers 503.
-pub(super) struct Loaded(pub(super) Arc<Retriever>);
+/// An admitted tenant whose model answers; without one the route answers 503. Counted against its limits.
+pub(super) struct Loaded {
+    pub(super) tenant: TenantId,
+    pub(super) slot: Arc<Slot>,
+    pub(super) retriever: Arc<Retriever>,
+}
 
 impl FromRequestParts<Served> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let tenant = admit(parts, served, Role::Predict).await?;
-        served.state.model(&tenant).map(Self).ok_or_else(Problem::unknown_tenant)
+        let slot = served.state.slot(&tenant).ok_or_else(Problem::unknown_tenant)?;
+        if let Some(for_tenant) = parts.extensions.get::<ForTenant>() {
+            let _ = for_tenant.0.set(tenant.clone());
+        }
+        Ok(Self { tenant, slot })
+    }
+}
+
+impl Admitted {
+    /// The model, if one is loaded.
+    pub(super) fn model(&self) -> Option<Arc<Retriever>> {
+        self.slot.model.load_full()
     }
 }
 
@@ -27,8 +47,20 @@ impl FromRequestParts<Served> for Loaded {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let Admitted(model) = Admitted::from_request_parts(parts, served).await?;
-        model.map(Self).ok_or_else(Problem::no_model)
+        let admitted = Admitted::from_request_parts(parts, served).await?;
+        admitted.slot.limiter.load().request()?;
+        let retriever = admitted.model().ok_or_else(Problem::no_model)?;
+        Ok(Self { tenant: admitted.tenant, slot: admitted.slot, retriever })
+    }
+}
+
+impl Loaded {
+    /// Counts lists of products against the tenant's quota.
+    ///
+    /// # Errors
+    /// 429 when they are more than are left today.
+    pub(super) fn charge(&self, served: &Served, lists: usize) -> Result<(), Problem> {
+        self.slot.limiter.load().lists(lists as u64, served.state.host().clock.unix_seconds())
     }
 }
 

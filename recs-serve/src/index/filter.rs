@@ -240,7 +240,7 @@ impl Filter {
     /// How many of 256 candidates, spread evenly over `len`, pass.
     pub(crate) fn sample(&self, len: usize) -> usize {
         // Multiples of the golden ratio are in no step with whatever orders the catalogue.
-        let place = |i: usize| u64::from((i as u32).wrapping_mul(0x9e37_79b9)) * len as u64 >> 32;
+        let place = |i: usize| (u64::from((i as u32).wrapping_mul(0x9e37_79b9)) * len as u64) >> 32;
         (0..Self::SAMPLE).filter(|&i| self.passes(place(i) as u32)).count()
     }
 

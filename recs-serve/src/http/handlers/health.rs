@@ -2,7 +2,7 @@
 
 use super::super::Problem;
 use super::super::router::Served;
-use super::super::tenant::{Admitted, Loaded};
+use super::super::tenant::Admitted;
 use super::{json_response, to_json};
 use crate::retriever::MAX_BATCH;
 use axum::extract::State;
@@ -21,8 +21,9 @@ struct Health<'a> {
 }
 
 /// Always 200 for a tenant that exists: it tells, `/readyz` decides.
-pub(in super::super) async fn health(served: State<Served>, model: Admitted) -> Result<Response, Problem> {
-    let version = model.0.as_ref().map(|retriever| retriever.metadata().model_version.as_str());
+pub(in super::super) async fn health(served: State<Served>, tenant: Admitted) -> Result<Response, Problem> {
+    let model = tenant.model();
+    let version = model.as_ref().map(|retriever| retriever.metadata().model_version.as_str());
     let answer = Health {
         status: if version.is_some() { "healthy" } else { "no_model" },
         model_loaded: version.is_some(),
@@ -52,8 +53,11 @@ pub(in super::super) async fn tenant_livez(_tenant: Admitted) -> Result<Response
 }
 
 /// The tenant has a model.
-pub(in super::super) async fn tenant_readyz(_model: Loaded) -> Result<Response, Problem> {
-    ready()
+pub(in super::super) async fn tenant_readyz(tenant: Admitted) -> Result<Response, Problem> {
+    match tenant.model() {
+        Some(_) => ready(),
+        None => Err(Problem::no_model()),
+    }
 }
 
 fn ready() -> Result<Response, Problem> {

@@ -1,6 +1,7 @@
 //! One file a route.
 
 pub(super) mod health;
+pub(super) mod metrics;
 pub(super) mod model_info;
 pub(super) mod recommend;
 pub(super) mod similar;

@@ -25,8 +25,8 @@ struct BatchCapabilities {
     endpoints: [&'static str; 1],
 }
 
-pub(in super::super) async fn model_info(Loaded(retriever): Loaded) -> Result<Response, Problem> {
-    let metadata = retriever.metadata();
+pub(in super::super) async fn model_info(loaded: Loaded) -> Result<Response, Problem> {
+    let metadata = loaded.retriever.metadata();
     let answer = ModelInfo {
         model_version: &metadata.model_version,
         vocabularies: &metadata.vocabularies,

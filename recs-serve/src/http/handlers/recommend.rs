@@ -7,7 +7,7 @@ use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
 use super::{json_parts, json_response, milliseconds};
-use crate::retriever::{IgnoredValue, Reason, Recommendations, Request, Retriever};
+use crate::retriever::{IgnoredValue, Reason, Recommendations, Request};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
@@ -32,34 +32,50 @@ const HEAD_BYTES: usize = 256;
 /// Answers where it was read when that stays below a millisecond, and by the workers otherwise.
 pub(in super::super) async fn recommend(
     State(served): State<Served>,
-    Loaded(retriever): Loaded,
+    loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let fits = retriever.search_cost() <= served.state.config().inline_multiply_adds;
+    let fits = loaded.retriever.search_cost() <= served.state.config().inline_multiply_adds;
     if body.len() > INLINE_BODY_BYTES || !fits {
-        let job = move || answer(&retriever, &parse_request(&body)?);
+        let job = {
+            let served = served.clone();
+            move || {
+                let request = parse_request(&body)?;
+                loaded.charge(&served, 1)?;
+                answer(&served, &loaded, &request)
+            }
+        };
         return served.state.run(job).await.map(json_response);
     }
     let request = parse_request(&body)?;
+    loaded.charge(&served, 1)?;
     if request.category_cap.is_some() {
         // A cap may follow the ranking to its end.
-        return served.state.run(move || answer(&retriever, &request)).await.map(json_response);
+        let state = served.state.clone();
+        return state.run(move || answer(&served, &loaded, &request)).await.map(json_response);
     }
-    answer(&retriever, &request).map(json_response)
+    answer(&served, &loaded, &request).map(json_response)
 }
 
 /// Answers together, by the workers.
 pub(in super::super) async fn recommend_batch(
     State(served): State<Served>,
-    Loaded(retriever): Loaded,
+    loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    served.state.run(move || answer_batch(&retriever, &parse_batch(&body)?)).await.map(json_parts)
+    let state = served.state.clone();
+    let job = move || {
+        let requests = parse_batch(&body)?;
+        loaded.charge(&served, requests.len())?;
+        answer_batch(&served, &loaded, &requests)
+    };
+    state.run(job).await.map(json_parts)
 }
 
-fn answer(retriever: &Retriever, request: &Request) -> Result<Bytes, Problem> {
-    let started = Instant::now();
+fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, Problem> {
+    let (started, retriever) = (Instant::now(), &loaded.retriever);
     let found = retriever.recommend(request)?;
+    served.state.metrics().listed(&loaded.tenant, [&found]);
     let mut json = Json::with_capacity(HEAD_BYTES + found.items.len() * ITEM_BYTES);
     json.raw("{\"recommendations\":").items(&found.items);
     json.raw(",\"model_version\":").text(&retriever.metadata().model_version);
@@ -78,9 +94,10 @@ fn notes(json: &mut Json, request: &Request, answer: &Recommendations<'_>) {
 }
 
 /// Runs on the workers, and splits the writing among them: a thousand lists are some megabytes.
-fn answer_batch(retriever: &Retriever, requests: &[Request]) -> Result<Vec<Bytes>, Problem> {
-    let started = Instant::now();
+fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Result<Vec<Bytes>, Problem> {
+    let (started, retriever) = (Instant::now(), &loaded.retriever);
     let found = retriever.recommend_batch(requests)?;
+    served.state.metrics().listed(&loaded.tenant, &found);
     let total = milliseconds(started);
     // The batch's time shared out evenly: all are answered together.
     let each = total / requests.len().max(1) as f64;

@@ -25,10 +25,12 @@ struct Answer<'a> {
 /// Answers where it was read when that stays below a millisecond, and by the workers otherwise.
 pub(in super::super) async fn similar(
     State(served): State<Served>,
-    Loaded(retriever): Loaded,
+    loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let request = parse_similar(&body)?;
+    loaded.charge(&served, 1)?;
+    let retriever = loaded.retriever;
     // Two products for each candidate: with the vector, and with itself.
     let fits = retriever.search_cost().saturating_mul(2) <= served.state.config().inline_multiply_adds;
     if fits {

@@ -95,12 +95,9 @@ impl Parts {
 
     /// Numbers the nodes that are left anew, in their order.
     fn close_up(&mut self, is_gone: &[bool]) {
-        let mut next = 0;
         let mut number = vec![NONE; is_gone.len()];
-        for (number, _) in number.iter_mut().zip(is_gone).filter(|(_, gone)| !**gone) {
-            *number = next;
-            next += 1;
-        }
+        let here = number.iter_mut().zip(is_gone).filter(|(_, gone)| !**gone);
+        here.zip(0..).for_each(|((number, _), next)| *number = next);
         for l in 0..self.links.len() {
             let rows =
                 self.links[l].chunks_exact(degree(&self.config, l)).zip(is_gone).filter(|(_, gone)| !**gone);

@@ -1,0 +1,125 @@
+//! What the router counts, in the text format of Prometheus.
+
+use crate::retriever::{Reason, Recommendations};
+use axum::http::StatusCode;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use recs_core::tenant::TenantId;
+use std::time::Duration;
+
+/// Seconds: from what a small catalogue takes to what nobody waits for.
+const BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Tenants and routes come from a fixed set, never from what a client wrote: the number of series is bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    tenant: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    tenant: String,
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    tenant: String,
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TenantLabels {
+    tenant: String,
+}
+
+/// Counters of one router; nothing global.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    lists: Family<SourceLabels, Counter>,
+    shortfalls: Family<TenantLabels, Counter>,
+    pub(super) in_flight: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (mut registry, requests) = (Registry::with_prefix("recs"), Family::default());
+        let seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let (lists, shortfalls, in_flight) = (Family::default(), Family::default(), Gauge::default());
+        registry.register("http_requests", "Requests answered, refused ones too", Family::clone(&requests));
+        let help = "Time from the head of a request to the head of its answer";
+        registry.register_with_unit("http_request_duration", help, Unit::Seconds, Family::clone(&seconds));
+        registry.register("lists", "Lists of products, by what they began with", Family::clone(&lists));
+        let help = "Lists with fewer products than asked for";
+        registry.register("shortfalls", help, Family::clone(&shortfalls));
+        registry.register("http_requests_in_flight", "Requests under way", Gauge::clone(&in_flight));
+        Self { registry, requests, seconds, lists, shortfalls, in_flight }
+    }
+}
+
+impl Metrics {
+    /// Counts an answer; `tenant` is None where no tenant was admitted.
+    pub(super) fn answered(
+        &self,
+        tenant: Option<&TenantId>,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let tenant = tenant.map(ToString::to_string).unwrap_or_default();
+        let route = route.to_owned();
+        self.seconds
+            .get_or_create(&RouteLabels { tenant: tenant.clone(), route: route.clone() })
+            .observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { tenant, route, status: status.as_u16() }).inc();
+    }
+
+    /// Counts lists.
+    pub(super) fn listed<'a>(
+        &self,
+        tenant: &TenantId,
+        lists: impl IntoIterator<Item = &'a Recommendations<'a>>,
+    ) {
+        let mut by_source = [0u64; SOURCES.len()];
+        let mut short = 0;
+        for list in lists {
+            if let Some(at) = SOURCES.iter().position(|(reason, _)| *reason == list.source) {
+                by_source[at] += 1;
+            }
+            short += u64::from(list.shortfall.is_some());
+        }
+        for ((_, source), count) in SOURCES.iter().zip(by_source).filter(|(_, count)| *count > 0) {
+            self.lists.get_or_create(&SourceLabels { tenant: tenant.to_string(), source }).inc_by(count);
+        }
+        if short > 0 {
+            self.shortfalls.get_or_create(&TenantLabels { tenant: tenant.to_string() }).inc_by(short);
+        }
+    }
+
+    /// All of it, as OpenMetrics text.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to memory does not fail.
+        let written = text::encode(&mut out, &self.registry);
+        debug_assert!(written.is_ok(), "metrics that cannot be written");
+        out
+    }
+}
+
+/// What a list may begin with.
+const SOURCES: [(Reason, &str); 4] = [
+    (Reason::Model, "model"),
+    (Reason::FeaturesOnly, "features_only"),
+    (Reason::Segment, "segment"),
+    (Reason::Popularity, "popularity"),
+];

@@ -1,0 +1,194 @@
+//! Keys, roles, limits, request ids and counters.
+
+use crate::artifact::{NOW, product_id};
+use crate::http_client::{assert_problem, post_request, send, state, tenant};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use recs_serve::http::{ApiKeys, Auth, KeyRecord, Role, TenantLimits, router};
+use serde_json::{Value, json};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use tower::ServiceExt;
+
+/// Keys of acme, of beta, of a tenant without a model, of one that is not served, and the operator's.
+struct Keys {
+    app: Router,
+    keys: Vec<(&'static str, String)>,
+}
+
+fn keys() -> Keys {
+    let (mut records, mut keys) = (Vec::new(), Vec::new());
+    for name in ["acme", "beta", "new", "elsewhere"] {
+        let (record, key) = KeyRecord::generate(Some(tenant(name)), [Role::Predict], name).unwrap();
+        records.push(record);
+        keys.push((name, key.reveal().to_owned()));
+    }
+    let (record, key) = KeyRecord::generate(None, [Role::Operate], "operator").unwrap();
+    records.push(record);
+    keys.push(("operator", key.reveal().to_owned()));
+    let gate = ApiKeys::new(&records).unwrap();
+    Keys { app: router(state(), Auth::Gate(Arc::new(gate))), keys }
+}
+
+/// Every route: method, path behind the tenant's prefix, body.
+fn routes() -> Vec<(Method, &'static str, String)> {
+    let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5, "timestamp": NOW});
+    vec![
+        (Method::GET, "/health", String::new()),
+        (Method::GET, "/livez", String::new()),
+        (Method::GET, "/readyz", String::new()),
+        (Method::GET, "/model-info", String::new()),
+        (Method::POST, "/recommend", ask.to_string()),
+        (Method::POST, "/recommend-batch", json!({"requests": [ask]}).to_string()),
+        (Method::POST, "/similar", json!({"product_id": product_id(3)}).to_string()),
+    ]
+}
+
+async fn call(
+    app: &Router,
+    method: &Method,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("x-api-key", key);
+    }
+    let response = app.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whoever has a key of one tenant is told the same about every other: of one that is served, of one that is not, and of
+    /// one that nobody ever heard of.
+    #[test]
+    fn a_key_tells_nothing_of_other_tenants(
+        key in 0usize..5,
+        route in 0usize..7,
+        other in prop_oneof![Just("acme".to_owned()), Just("beta".to_owned()), Just("new".to_owned()), "[a-z0-9]{1,8}", "\\PC{1,6}"],
+    ) {
+        thread_local!(static KEYS: (Keys, tokio::runtime::Runtime) = (keys(), tokio::runtime::Runtime::new().unwrap()));
+        KEYS.with(|(keys, runtime)| {
+            let (own, key) = &keys.keys[key];
+            let (method, path, body) = &routes()[route];
+            let escaped: String = other.bytes().map(|b| format!("%{b:02x}")).collect();
+            let at = |name: &str| runtime.block_on(call(&keys.app, method, &format!("/v1/tenants/{name}{path}"), Some(key), body));
+            let (status, headers, answer) = at(&escaped);
+            if other == *own && *own != "elsewhere" {
+                prop_assert_ne!(status, StatusCode::UNAUTHORIZED);
+                return Ok(());
+            }
+            let (nobody_status, nobody_headers, nobodys) = at("no-such-tenant-at-all");
+            prop_assert_eq!(status, StatusCode::NOT_FOUND);
+            prop_assert_eq!((status, &answer), (nobody_status, &nobodys));
+            let names = |headers: &HeaderMap| headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+            prop_assert_eq!(names(&headers), names(&nobody_headers));
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_asked_for_everywhere_but_at_the_probes() {
+    let Keys { app, keys } = keys();
+    for (method, path, body) in routes() {
+        let is_probe = matches!(path, "/livez" | "/readyz");
+        for wrong in [None, Some("recs_0000_1111"), Some("")] {
+            let (status, headers, _) = call(&app, &method, path, wrong, &body).await;
+            assert_eq!(status == StatusCode::UNAUTHORIZED, !is_probe, "{path}");
+            assert_eq!(headers.contains_key("www-authenticate"), !is_probe);
+            let prefixed = call(&app, &method, &format!("/v1/tenants/acme{path}"), wrong, &body).await;
+            assert_eq!(prefixed.0, StatusCode::UNAUTHORIZED, "{path} of acme");
+        }
+        let (status, _, _) = call(&app, &method, path, Some(&keys[0].1), &body).await;
+        assert_eq!(status, StatusCode::OK, "{path} with acme's key");
+    }
+}
+
+#[tokio::test]
+async fn counters_are_the_operators() {
+    let Keys { app, keys } = keys();
+    let (_, path, body) = routes().swap_remove(4);
+    for _ in 0..3 {
+        assert_eq!(call(&app, &Method::POST, path, Some(&keys[1].1), &body).await.0, StatusCode::OK);
+    }
+    call(&app, &Method::GET, "/v1/tenants/made-up/health", Some(&keys[1].1), "").await;
+    for (name, key) in &keys {
+        let (status, headers, text) = call(&app, &Method::GET, "/metrics", Some(key), "").await;
+        if *name != "operator" {
+            assert_eq!(status, StatusCode::FORBIDDEN);
+            continue;
+        }
+        assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+        let text = String::from_utf8(text).unwrap();
+        for line in [
+            "recs_http_requests_total{tenant=\"beta\",route=\"/recommend\",status=\"200\"} 3",
+            "recs_http_request_duration_seconds_count{tenant=\"beta\",route=\"/recommend\"} 3",
+            "recs_lists_total{tenant=\"beta\",source=\"model\"} 3",
+            "recs_http_requests_in_flight 1",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("made-up"), "what clients write makes no series");
+    }
+    assert_eq!(call(&app, &Method::GET, "/metrics", None, "").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn limits_hold_for_one_tenant_and_say_when_to_come_back() {
+    let state = state();
+    let (one, app) = (NonZeroU32::new(1), router(state.clone(), Auth::Open));
+    let limits = TenantLimits { requests_per_second: one, burst: NonZeroU32::new(2), lists_per_day: None };
+    state.limit(&tenant("acme"), limits).unwrap();
+    let (_, path, body) = routes().swap_remove(4);
+    let ask = async |prefix: &str| call(&app, &Method::POST, &format!("{prefix}{path}"), None, &body).await;
+    assert_eq!((ask("").await.0, ask("/v1/tenants/acme").await.0), (StatusCode::OK, StatusCode::OK));
+    let (status, headers, text) = ask("").await;
+    assert_eq!((status, &headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()));
+    assert_eq!(serde_json::from_slice::<Value>(&text).unwrap()["type"], "urn:recs:problem:rate-limited");
+    assert_eq!(
+        call(&app, &Method::GET, "/health", None, "").await.0,
+        StatusCode::OK,
+        "probes are not limited"
+    );
+    assert_eq!(ask("/v1/tenants/beta").await.0, StatusCode::OK);
+
+    state.limit(&tenant("acme"), TenantLimits { lists_per_day: Some(5), ..TenantLimits::default() }).unwrap();
+    let batch = |n: usize| {
+        let ask: Value = serde_json::from_str(&body).unwrap();
+        post_request("/recommend-batch", json!({"requests": vec![ask; n]}).to_string())
+    };
+    assert_eq!(send(app.clone(), batch(4)).await.0.status(), StatusCode::OK);
+    let (response, problem) = send(app.clone(), batch(2)).await;
+    assert_problem(&response, &problem, 429, "quota-exhausted");
+    assert!(problem["detail"].as_str().unwrap().starts_with("1 lists"));
+    assert_eq!((ask("").await.0, ask("").await.0), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(ask("/v1/tenants/beta").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id() {
+    let app = router(state(), Auth::Open);
+    let id = async |path: &str, given: Option<&[u8]>| {
+        let mut request = Request::get(path);
+        if let Some(given) = given {
+            request = request.header("x-request-id", given);
+        }
+        let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        response.headers()["x-request-id"].as_bytes().to_vec()
+    };
+    assert_eq!(id("/health", Some(b"trace-7")).await, b"trace-7");
+    let (first, second) = (id("/health", None).await, id("/no-such-route", None).await);
+    assert_ne!(first, second);
+    for odd in [&b""[..], b"with space", &[0xff, 0xfe], &[b'x'; 129]] {
+        assert_ne!(id("/health", Some(odd)).await, odd);
+    }
+}
