@@ -21,6 +21,8 @@ mod http_server;
 mod index;
 #[cfg(feature = "testing")]
 mod index_corpus;
+#[cfg(feature = "http")]
+mod key_log;
 mod loading;
 mod refresh;
 mod repeat;

@@ -1,7 +1,8 @@
 //! The command line.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use recs_core::artifact::Missing;
+use recs_serve::http::Role;
 use recs_train::data::SplitKind;
 use recs_train::trainer::Seen;
 use recs_train::{CheckpointConfig, Preset};
@@ -48,9 +49,51 @@ pub(crate) enum Command {
     Recommend(RecommendArgs),
     /// Serve a model version over HTTP.
     Serve(ServeArgs),
+    /// API keys of the tenant, and the operator's.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// What the MLflow server of `[mlflow]` has of earlier runs.
     #[command(subcommand)]
     Mlflow(MlflowCommand),
+}
+
+/// What to do about keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key and show it, once.
+    Add {
+        /// What it opens: predict and manage for the tenant, operate for what concerns all tenants (/metrics).
+        #[arg(long, value_enum, num_args = 1.., default_values = ["predict"])]
+        role: Vec<KeyRole>,
+        /// What it is for.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// What keys there are.
+    List,
+    /// Take a key away.
+    Revoke {
+        /// As `list` shows it.
+        id: String,
+    },
+}
+
+/// What a key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyRole {
+    Predict,
+    Manage,
+    Operate,
+}
+
+impl From<KeyRole> for Role {
+    fn from(role: KeyRole) -> Self {
+        match role {
+            KeyRole::Predict => Self::Predict,
+            KeyRole::Manage => Self::Manage,
+            KeyRole::Operate => Self::Operate,
+        }
+    }
 }
 
 /// What to do about MLflow.

@@ -117,7 +117,7 @@ pub(crate) struct SchemaConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServeSettings {
-    /// Address. Requests are not authenticated, so keep it on loopback or behind a proxy that does.
+    /// Address. Where other machines can connect, keys are needed: `recs keys add`.
     pub(crate) listen: String,
     /// Scoring threads; 0 = all cores.
     pub(crate) threads: usize,
@@ -185,12 +185,17 @@ impl Config {
     /// # Errors
     /// [`Error::Core`].
     pub(crate) fn root(&self) -> Result<TenantRoot> {
+        Ok(self.store()?.tenant(&self.tenant)?)
+    }
+
+    /// The store of all tenants.
+    pub(crate) fn store(&self) -> Result<Store> {
         let url = if self.store.contains("://") {
             self.store.clone()
         } else {
             self.path(Path::new(&self.store)).to_string_lossy().into_owned()
         };
-        Ok(Store::open(&url, self.options())?.tenant(&self.tenant)?)
+        Ok(Store::open(&url, self.options())?)
     }
 
     /// Options of the store: those of the environment, overridden by those of the file.

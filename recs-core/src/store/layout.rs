@@ -19,6 +19,14 @@ impl Store {
     pub fn tenant(&self, tenant: &TenantId) -> Result<TenantRoot> {
         Ok(TenantRoot { tenant: tenant.clone(), root: self.child(&format!("tenants/{tenant}"))? })
     }
+
+    /// Log of the API keys that belong to no tenant: hashes, never keys.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn operator_key_log(&self) -> Result<NumberedLog> {
+        Ok(NumberedLog::new(self.child("operator/keys")?))
+    }
 }
 
 impl TenantRoot {
@@ -70,6 +78,14 @@ impl TenantRoot {
     /// None in practice.
     pub fn dataset_log(&self) -> Result<NumberedLog> {
         Ok(NumberedLog::new(self.root.child("registry/datasets")?))
+    }
+
+    /// Log of the tenant's API keys: hashes, never keys.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn key_log(&self) -> Result<NumberedLog> {
+        Ok(NumberedLog::new(self.root.child("registry/keys")?))
     }
 
     /// Log of published model versions: the latest entry names the newest version.

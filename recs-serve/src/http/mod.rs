@@ -12,6 +12,7 @@
 //! | `auth.rs` | [`Auth`], [`Gate`]: who may do what for which tenant |
 //! | `json.rs` | lists of products as JSON |
 //! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
+//! | `key_log.rs` | [`KeyLog`]: records of keys in the store |
 //! | `limit.rs` | [`TenantLimits`]: requests a second and lists a day |
 //! | `observe.rs` | around every request: id, span, counting, limits on number and time |
 //! | `metrics.rs` | what is counted, as Prometheus text |
@@ -29,6 +30,7 @@ mod error;
 mod fields;
 mod handlers;
 mod json;
+mod key_log;
 mod keys;
 mod limit;
 mod metrics;
@@ -41,6 +43,7 @@ mod tenant;
 
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
 pub use error::Problem;
+pub use key_log::KeyLog;
 pub use keys::{ApiKeys, KeyRecord, NewKey};
 pub use limit::TenantLimits;
 pub use request::{

@@ -5,6 +5,7 @@ mod dataset;
 mod evaluate;
 mod extract;
 mod init;
+mod keys;
 mod recommend;
 mod record;
 mod refresh;
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Evaluate(args) => evaluate::run(&context, &args).await,
         Command::Recommend(args) => recommend::run(&context, args).await,
         Command::Serve(args) => serve::run(&context, &args).await,
+        Command::Keys(command) => keys::run(&context, &command).await,
         Command::Mlflow(MlflowCommand::Replay) => tracking::replay(&context).await,
     }
 }
