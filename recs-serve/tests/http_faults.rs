@@ -2,7 +2,7 @@
 
 use crate::http_client::{post, post_text};
 use axum::http::StatusCode;
-use recs_serve::http::{MAX_LIST, MAX_TEXT_BYTES};
+use recs_serve::http::{MAX_LIST, MAX_TEXT_CHARS};
 use serde_json::{Value, json};
 
 async fn faults(path: &str, body: Value) -> Vec<(String, String)> {
@@ -81,11 +81,11 @@ async fn shapes_and_sizes_are_bounded() {
         body
     };
     assert_eq!(
-        post("/recommend", &with("customer_id", json!("x".repeat(MAX_TEXT_BYTES)))).await.0,
+        post("/recommend", &with("customer_id", json!("x".repeat(MAX_TEXT_CHARS)))).await.0,
         StatusCode::OK
     );
     assert_eq!(
-        pointers("/recommend", with("customer_id", json!("x".repeat(MAX_TEXT_BYTES + 1)))).await,
+        pointers("/recommend", with("customer_id", json!("x".repeat(MAX_TEXT_CHARS + 1)))).await,
         ["/customer_id"]
     );
     assert_eq!(post("/recommend", &with("exclude", json!(vec!["x"; MAX_LIST]))).await.0, StatusCode::OK);

@@ -24,6 +24,8 @@ mod index_corpus;
 #[cfg(feature = "http")]
 mod key_log;
 mod loading;
+#[cfg(feature = "http")]
+mod openapi;
 mod refresh;
 mod repeat;
 mod rules;

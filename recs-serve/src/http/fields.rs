@@ -74,10 +74,10 @@ impl<'f> Members<'f> {
         self.faults.push(pointer(&self.at, name), detail);
     }
 
-    pub(super) fn required_text(&mut self, name: &str, max_bytes: usize) -> Option<String> {
+    pub(super) fn required_text(&mut self, name: &str, max_chars: usize) -> Option<String> {
         let value = self.require(name)?;
         let at = self.pointer(name);
-        text(value, at, max_bytes, self.faults)
+        text(value, at, max_chars, self.faults)
     }
 
     pub(super) fn required_number(&mut self, name: &str, range: RangeInclusive<f64>) -> Option<f64> {
@@ -115,7 +115,7 @@ impl<'f> Members<'f> {
     }
 
     /// A list of texts; in one that is too long the elements are not looked at.
-    pub(super) fn texts(&mut self, name: &str, max_len: usize, max_bytes: usize) -> Option<Vec<String>> {
+    pub(super) fn texts(&mut self, name: &str, max_len: usize, max_chars: usize) -> Option<Vec<String>> {
         let value = self.take(name)?;
         let Value::Array(list) = value else {
             self.refuse(name, format!("must be a list of texts, is {}", kind(&value)));
@@ -127,7 +127,7 @@ impl<'f> Members<'f> {
         }
         let at = self.pointer(name);
         let texts = list.into_iter().enumerate();
-        Some(texts.filter_map(|(i, v)| text(v, format!("{at}/{i}"), max_bytes, self.faults)).collect())
+        Some(texts.filter_map(|(i, v)| text(v, format!("{at}/{i}"), max_chars, self.faults)).collect())
     }
 
     /// An object of numbers.
@@ -135,7 +135,7 @@ impl<'f> Members<'f> {
         &mut self,
         name: &str,
         max_len: usize,
-        max_bytes: usize,
+        max_chars: usize,
         range: &RangeInclusive<f64>,
     ) -> Vec<(String, f64)> {
         let Some(value) = self.take(name) else { return Vec::new() };
@@ -151,8 +151,9 @@ impl<'f> Members<'f> {
         let mut amounts = Vec::with_capacity(members.len());
         for (key, value) in members {
             let at = pointer(&at, &key);
-            if key.len() > max_bytes {
-                self.faults.push(at, format!("the name has {} bytes, allowed are {max_bytes}", key.len()));
+            let chars = key.chars().count();
+            if chars > max_chars {
+                self.faults.push(at, format!("the name has {chars} characters, allowed are {max_chars}"));
             } else if let Some(amount) = number(&value, at, range.clone(), self.faults) {
                 amounts.push((key, amount));
             }
@@ -168,10 +169,12 @@ impl<'f> Members<'f> {
     }
 }
 
-fn text(value: Value, at: String, max_bytes: usize, faults: &mut Faults) -> Option<String> {
+fn text(value: Value, at: String, max_chars: usize, faults: &mut Faults) -> Option<String> {
     match value {
-        Value::String(text) if text.len() <= max_bytes => return Some(text),
-        Value::String(text) => faults.push(at, format!("has {} bytes, allowed are {max_bytes}", text.len())),
+        Value::String(text) => match text.chars().count() {
+            chars if chars <= max_chars => return Some(text),
+            chars => faults.push(at, format!("has {chars} characters, allowed are {max_chars}")),
+        },
         other => faults.push(at, format!("must be a text, is {}", kind(&other))),
     }
     None

@@ -1,7 +1,8 @@
 //! The HTTP face: a thin skin over retrievers, for one tenant or many.
 //!
 //! ```text
-//! GET  /health /livez /readyz /model-info /metrics        POST /recommend /recommend-batch /similar
+//! GET  /health /livez /readyz /model-info /metrics /openapi.json
+//! POST /recommend /recommend-batch /similar
 //! the same under /v1/tenants/{tenant}/...        errors: RFC 9457 problem details
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! | `limit.rs` | [`TenantLimits`]: requests a second and lists a day |
 //! | `observe.rs` | around every request: id, span, counting, limits on number and time |
 //! | `metrics.rs` | what is counted, as Prometheus text |
+//! | `openapi.rs` | what `/openapi.json` says |
 //! | `server.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
@@ -35,6 +37,7 @@ mod keys;
 mod limit;
 mod metrics;
 mod observe;
+mod openapi;
 mod request;
 mod router;
 mod server;
@@ -47,7 +50,7 @@ pub use key_log::KeyLog;
 pub use keys::{ApiKeys, KeyRecord, NewKey};
 pub use limit::TenantLimits;
 pub use request::{
-    MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_BYTES, SimilarRequest, parse_batch, parse_request, parse_similar,
+    MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS, SimilarRequest, parse_batch, parse_request, parse_similar,
 };
 pub use router::router;
 pub use server::{ServerConfig, serve};

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request, TIMESTAMPS};
 use serde_json::Value;
 
-/// Longest text of a request.
-pub const MAX_TEXT_BYTES: usize = 1024;
+/// Longest text of a request, in characters (Unicode scalar values).
+pub const MAX_TEXT_CHARS: usize = 1024;
 /// Most elements of a list in a request.
 pub const MAX_LIST: usize = 10_000;
 /// Largest `num_recommendations`.
@@ -59,7 +59,7 @@ pub struct SimilarRequest {
 pub fn parse_similar(body: &[u8]) -> Result<SimilarRequest> {
     let mut faults = Faults::default();
     let request = Members::new(parse(body)?, String::new(), &mut faults).and_then(|mut members| {
-        let product_id = members.required_text("product_id", MAX_TEXT_BYTES);
+        let product_id = members.required_text("product_id", MAX_TEXT_CHARS);
         let k = recommendations(&mut members).unwrap_or(DEFAULT_K);
         members.finish();
         Some(SimilarRequest { product_id: product_id?, k })
@@ -105,8 +105,8 @@ fn read_batch(mut members: Members<'_>) -> Option<Vec<Request>> {
 /// Reads every member even after a fault, so that all faults are found.
 fn read(mut members: Members<'_>, default_k: usize) -> Option<Request> {
     let m = &mut members;
-    let customer_id = m.required_text("customer_id", MAX_TEXT_BYTES);
-    let city = m.required_text("city", MAX_TEXT_BYTES);
+    let customer_id = m.required_text("customer_id", MAX_TEXT_CHARS);
+    let city = m.required_text("city", MAX_TEXT_CHARS);
     let revenue = m.required_number("revenue", 0.0..=f64::from(f32::MAX));
     let boosts = -f64::from(MAX_BOOST)..=f64::from(MAX_BOOST);
     let request = Request {
@@ -116,17 +116,17 @@ fn read(mut members: Members<'_>, default_k: usize) -> Option<Request> {
         timestamp: m.integer("timestamp", TIMESTAMPS, " (Unix seconds)"),
         k: recommendations(m).unwrap_or(default_k),
         exclude_purchased: m.flag("exclude_purchased"),
-        exclude: m.texts("exclude", MAX_LIST, MAX_TEXT_BYTES).unwrap_or_default(),
-        allow: m.texts("allow", MAX_LIST, MAX_TEXT_BYTES),
-        categories: m.texts("categories", MAX_LIST, MAX_TEXT_BYTES),
+        exclude: m.texts("exclude", MAX_LIST, MAX_TEXT_CHARS).unwrap_or_default(),
+        allow: m.texts("allow", MAX_LIST, MAX_TEXT_CHARS),
+        categories: m.texts("categories", MAX_LIST, MAX_TEXT_CHARS),
         available_only: m.flag("available_only"),
         category_cap: m.integer("category_cap", 1..=MAX_RECOMMENDATIONS, "").map(|cap| cap as usize),
         boost: m
-            .amounts("boost", MAX_LIST, MAX_TEXT_BYTES, &boosts)
+            .amounts("boost", MAX_LIST, MAX_TEXT_CHARS, &boosts)
             .into_iter()
             .map(|(id, amount)| (id, amount as f32))
             .collect(),
-        pin: m.texts("pin", MAX_LIST, MAX_TEXT_BYTES).unwrap_or_default(),
+        pin: m.texts("pin", MAX_LIST, MAX_TEXT_CHARS).unwrap_or_default(),
         explain: m.flag("explain"),
     };
     members.finish();

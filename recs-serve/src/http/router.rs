@@ -1,8 +1,9 @@
 //! Routes, limits, and catching panics.
 
-use super::handlers::{health, metrics, model_info, recommend, similar};
-use super::observe;
+use super::handlers::{health, json_response, metrics, model_info, recommend, similar};
 use super::{AppState, Auth, Problem};
+use super::{observe, openapi};
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -25,11 +26,13 @@ pub(super) struct Served {
 /// (`enable_time`).
 pub fn router(state: AppState, auth: Auth) -> Router {
     let max_body_bytes = state.config().max_body_bytes;
+    let description = Bytes::from(openapi::document(matches!(auth, Auth::Gate(_))).to_string());
     let served = Served { state, auth };
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(async move || json_response(description.clone())))
         .merge(tenant_routes())
         .nest("/v1/tenants/{tenant}", tenant_routes().merge(tenant_probes()))
         .fallback(async || Problem::not_found("there is no such route"))

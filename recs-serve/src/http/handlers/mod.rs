@@ -27,7 +27,7 @@ fn to_json(answer: &impl Serialize) -> Result<Bytes, Problem> {
 }
 
 /// 200 with a JSON body.
-fn json_response(body: Bytes) -> Response {
+pub(super) fn json_response(body: Bytes) -> Response {
     json_response_of(Body::from(body))
 }
 

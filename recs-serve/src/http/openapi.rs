@@ -1,0 +1,263 @@
+//! The description of the routes as OpenAPI 3.1, with the limits that the code enforces.
+
+use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS};
+use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, TIMESTAMPS};
+use serde_json::{Map, Value, json};
+
+/// A route under each tenant's prefix, and without it for the tenant of the key or the router's own.
+struct Route {
+    path: &'static str,
+    method: &'static str,
+    summary: &'static str,
+    body: Option<&'static str>,
+    answer: &'static str,
+    /// Statuses of its problems beside those of every route.
+    problems: &'static [u16],
+}
+
+const OF_POSTS: [u16; 7] = [400, 408, 413, 415, 422, 429, 503];
+
+const ROUTES: [Route; 7] = [
+    Route::get("/health", "What is loaded", "Health", &[]),
+    Route::get("/livez", "Does the process answer", "Status", &[]),
+    Route::get("/readyz", "Is there a model to answer with", "Status", &[503]),
+    Route::get("/model-info", "Sizes, settings and results of the model", "ModelInfo", &[429, 503]),
+    Route::post("/recommend", "Products for one customer", "Request", "Answer"),
+    Route::post("/recommend-batch", "Products for up to a thousand customers", "Batch", "BatchAnswer"),
+    Route::post("/similar", "Products like a product", "SimilarRequest", "SimilarAnswer"),
+];
+
+impl Route {
+    const fn get(
+        path: &'static str,
+        summary: &'static str,
+        answer: &'static str,
+        problems: &'static [u16],
+    ) -> Self {
+        Self { path, method: "get", summary, body: None, answer, problems }
+    }
+
+    const fn post(
+        path: &'static str,
+        summary: &'static str,
+        body: &'static str,
+        answer: &'static str,
+    ) -> Self {
+        Self { path, method: "post", summary, body: Some(body), answer, problems: &OF_POSTS }
+    }
+
+    fn operation(&self, is_prefixed: bool, has_keys: bool) -> Value {
+        let is_open = !is_prefixed && matches!(self.path, "/livez" | "/readyz");
+        let mut responses = Map::new();
+        let content = json!({"application/json": {"schema": schema_named(self.answer)}});
+        responses.insert(
+            "200".into(),
+            json!({"description": self.summary, "content": content, "headers": headers()}),
+        );
+        // A tenant that is not there, or a product; time and room run out on every route.
+        let of_all = if is_open { &[408, 503][..] } else { &[401, 403, 404, 408, 503] };
+        for status in of_all.iter().chain(self.problems) {
+            responses.insert(status.to_string(), problem());
+        }
+        let mut operation = json!({"summary": self.summary, "responses": responses});
+        if let Some(body) = self.body {
+            let content = json!({"application/json": {"schema": schema_named(body)}});
+            operation["requestBody"] = json!({"required": true, "content": content});
+        }
+        if is_prefixed {
+            let tenant = json!({"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"});
+            operation["parameters"] =
+                json!([{"name": "tenant", "in": "path", "required": true, "schema": tenant}]);
+        }
+        if has_keys && !is_open {
+            operation["security"] = json!([{"header": []}, {"bearer": []}]);
+        }
+        json!({self.method: operation})
+    }
+}
+
+/// The document. `has_keys`: requests need one.
+pub(super) fn document(has_keys: bool) -> Value {
+    let mut paths = Map::new();
+    for route in &ROUTES {
+        paths.insert(route.path.into(), route.operation(false, has_keys));
+        paths.insert(format!("/v1/tenants/{{tenant}}{}", route.path), route.operation(true, has_keys));
+    }
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "recs",
+            "description": "Recommendations of two-tower models, with a reason for each product.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas()},
+    });
+    if has_keys {
+        document["components"]["securitySchemes"] = json!({
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "bearer": {"type": "http", "scheme": "bearer"},
+        });
+    }
+    document
+}
+
+fn schema_named(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn headers() -> Value {
+    json!({"X-Request-Id": {"description": "The request's own, or a new one", "schema": {"type": "string"}}})
+}
+
+fn problem() -> Value {
+    let content = json!({"application/problem+json": {"schema": schema_named("Problem")}});
+    json!({"description": "See `type` and `detail`", "content": content, "headers": headers()})
+}
+
+fn object(required: &[&str], properties: &Value) -> Value {
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+/// What may also be null, which counts as absent.
+fn optional(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
+fn schemas() -> Value {
+    let mut all = Map::new();
+    for (name, schema) in asked().into_iter().chain(answered()) {
+        all.insert(name.into(), schema);
+    }
+    Value::Object(all)
+}
+
+fn asked() -> Vec<(&'static str, Value)> {
+    let text = json!({"type": "string", "maxLength": MAX_TEXT_CHARS});
+    let texts = optional(json!({"type": "array", "maxItems": MAX_LIST, "items": text}));
+    let flag = optional(json!({"type": "boolean", "default": false}));
+    let k = json!({"type": "integer", "minimum": 1, "maximum": MAX_RECOMMENDATIONS, "default": DEFAULT_K});
+    let (first, last) = (TIMESTAMPS.start(), TIMESTAMPS.end());
+    let amount = json!({"type": "number", "minimum": -MAX_BOOST, "maximum": MAX_BOOST});
+    let request = json!({
+        "customer_id": text,
+        "city": text,
+        "revenue": {"type": "number", "minimum": 0, "maximum": f64::from(f32::MAX)},
+        "timestamp": optional(json!({"type": "integer", "minimum": first, "maximum": last, "description": "Unix seconds; now unless given"})),
+        "num_recommendations": optional(k.clone()),
+        "exclude_purchased": flag,
+        "exclude": texts,
+        "allow": texts,
+        "categories": texts,
+        "available_only": flag,
+        "category_cap": optional(json!({"type": "integer", "minimum": 1, "maximum": MAX_RECOMMENDATIONS})),
+        "boost": optional(json!({"type": "object", "maxProperties": MAX_LIST, "propertyNames": {"maxLength": MAX_TEXT_CHARS}, "additionalProperties": amount})),
+        "pin": texts,
+        "explain": flag,
+    });
+    let requests =
+        json!({"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": schema_named("Request")});
+    vec![
+        ("Request", object(&["customer_id", "city", "revenue"], &request)),
+        (
+            "Batch",
+            object(&["requests"], &json!({"requests": requests, "num_recommendations": optional(k.clone())})),
+        ),
+        (
+            "SimilarRequest",
+            object(&["product_id"], &json!({"product_id": text, "num_recommendations": optional(k)})),
+        ),
+    ]
+}
+
+fn answered() -> Vec<(&'static str, Value)> {
+    let (text, number, whole) =
+        (json!({"type": "string"}), json!({"type": "number"}), json!({"type": "integer", "minimum": 0}));
+    let reasons = ["model", "features_only", "segment", "popularity", "pinned", "repeat"];
+    let sources = &reasons[..4];
+    let parts = json!({
+        "source": {"enum": sources}, "base": number, "repeat": number, "boost": number, "popularity": whole, "bought": whole,
+    });
+    let parts = object(&["source", "base", "repeat", "boost", "popularity", "bought"], &parts);
+    let item = json!({
+        "product_id": text, "score": number, "rank": {"type": "integer", "minimum": 1}, "reason": {"enum": reasons},
+        "explain": parts,
+    });
+    let items = json!({
+        "type": "array", "maxItems": MAX_RECOMMENDATIONS,
+        "items": object(&["product_id", "score", "rank", "reason"], &item),
+    });
+    let ignored = json!({"field": text, "value": text, "why": {"enum": ["unknown", "filtered", "no_room", "repeated"]}});
+    let ignored = json!({"type": "array", "items": object(&["field", "value", "why"], &ignored)});
+    let explain = object(&["source", "ignored"], &json!({"source": {"enum": sources}, "ignored": ignored}));
+    let shortfall = json!({"asked": whole, "passed": whole, "detail": text});
+    let shortfall = object(&["asked", "passed", "detail"], &shortfall);
+    let answer = json!({
+        "recommendations": items, "model_version": text, "inference_time_ms": number, "total_products": whole,
+        "shortfall": shortfall, "explain": explain,
+    });
+    let result = json!({
+        "customer_id": text, "recommendations": items, "inference_time_ms": number, "shortfall": shortfall, "explain": explain,
+    });
+    let result = object(&["customer_id", "recommendations", "inference_time_ms"], &result);
+    let batch = json!({
+        "results": {"type": "array", "items": result}, "batch_size": whole, "total_inference_time_ms": number,
+        "avg_inference_time_ms": number, "model_version": text, "processing_mode": {"const": "vectorised"},
+    });
+    let batch_members = [
+        "results",
+        "batch_size",
+        "total_inference_time_ms",
+        "avg_inference_time_ms",
+        "model_version",
+        "processing_mode",
+    ];
+    let similar = json!({"product_id": text, "score": number, "rank": {"type": "integer", "minimum": 1}});
+    let similar = json!({"type": "array", "items": object(&["product_id", "score", "rank"], &similar)});
+    let similar_answer = json!({
+        "product_id": text, "similar": similar, "model_version": text, "inference_time_ms": number, "total_products": whole,
+    });
+    let similar_members = ["product_id", "similar", "model_version", "inference_time_ms", "total_products"];
+    let answer_members = ["recommendations", "model_version", "inference_time_ms", "total_products"];
+    let mut all = vec![
+        ("Answer", object(&answer_members, &answer)),
+        ("BatchAnswer", object(&batch_members, &batch)),
+        ("SimilarAnswer", object(&similar_members, &similar_answer)),
+    ];
+    all.extend(described());
+    all
+}
+
+fn described() -> Vec<(&'static str, Value)> {
+    let (text, whole) = (json!({"type": "string"}), json!({"type": "integer", "minimum": 0}));
+    let health = json!({
+        "status": {"enum": ["healthy", "no_model"]}, "model_loaded": {"type": "boolean"}, "model_version": {"type": ["string", "null"]},
+        "timestamp": {"type": "string", "format": "date-time"}, "max_batch_size": whole,
+    });
+    let sizes = ["num_users", "num_products", "num_cities", "num_categories", "num_subcategories"];
+    let sizes: Map<String, Value> = sizes.iter().map(|name| ((*name).to_owned(), whole.clone())).collect();
+    let capabilities = json!({"max_batch_size": whole, "endpoints": {"type": "array", "items": text}});
+    let info = json!({
+        "model_version": text, "vocabularies": {"type": "object", "properties": sizes}, "hyperparameters": {"type": "object"},
+        "performance_metrics": {"type": ["object", "null"]},
+        "batch_capabilities": object(&["max_batch_size", "endpoints"], &capabilities),
+    });
+    let fault = object(&["pointer", "detail"], &json!({"pointer": text, "detail": text}));
+    let problem = json!({
+        "type": text, "title": text, "status": whole, "detail": text, "instance": text,
+        "errors": {"type": "array", "items": fault},
+    });
+    let info_members =
+        ["model_version", "vocabularies", "hyperparameters", "performance_metrics", "batch_capabilities"];
+    vec![
+        (
+            "Health",
+            object(&["status", "model_loaded", "model_version", "timestamp", "max_batch_size"], &health),
+        ),
+        ("ModelInfo", object(&info_members, &info)),
+        ("Status", object(&["status"], &json!({"status": text}))),
+        ("Problem", object(&["type", "title", "status", "detail"], &problem)),
+    ]
+}
