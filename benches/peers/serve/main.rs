@@ -3,17 +3,22 @@
 //! Prints `{"port": ...}` once it listens.
 #![allow(clippy::print_stdout, reason = "a program that says where it listens")]
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use axum::routing::post;
 use clap::Parser;
 use recs_core::artifact::ModelArtifact;
 use recs_core::store::Store;
 use recs_core::tenant::TenantId;
-use recs_serve::http::{AppState, Auth, ServeConfig, router};
+use recs_serve::http::{AppState, Auth, ServeConfig, ServerConfig, router};
 use recs_serve::retriever::{Host, Retriever};
 use recs_serve::workers::Workers;
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tower::ServiceExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +31,9 @@ struct Args {
     /// Tenant in it.
     #[arg(long, default_value = "peers")]
     tenant: String,
+    /// Always send the answer to one request: what a load generator reaches at most.
+    #[arg(long)]
+    prepared: bool,
     /// Threads that read and answer requests.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -50,7 +58,21 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", json!({"port": listener.local_addr()?.port()}));
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-    let app = router(state, Auth::Open);
-    axum::serve(listener, app).with_graceful_shutdown(async { drop(ended.await) }).await?;
-    Ok(())
+    let mut app = router(state, Auth::Open);
+    if args.prepared {
+        app = prepared(app).await?;
+    }
+    Ok(recs_serve::http::serve(listener, app, &ServerConfig::default(), async { drop(ended.await) }).await?)
+}
+
+/// Answers whatever is asked like this.
+const REQUEST: &str =
+    r#"{"customer_id": "7", "city": "store_300", "revenue": 99.5, "timestamp": 1507000000}"#;
+
+async fn prepared(app: Router) -> Result<Router, Box<dyn Error>> {
+    let request = Request::post("/recommend").header(header::CONTENT_TYPE, "application/json");
+    let answer = app.oneshot(request.body(Body::from(REQUEST))?).await?;
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await?;
+    let send = async move || ([(header::CONTENT_TYPE, "application/json")], body.clone());
+    Ok(Router::new().route("/recommend", post(send)))
 }

@@ -1,11 +1,13 @@
 """Serving over HTTP against FastAPI and TensorFlow: requests a second, latency, a batch of a thousand.
 
 Both sides answer on loopback from models of the same sizes: ours is trained for an epoch on the extract, the peer's weights are
-random. The load generator (wrk, one thread, 8 connections) shares the two cores with the server; every request differs and
+random. The load generator has one thread and 8 connections and shares the two cores with the server; every request differs and
 every answer is counted as right only with status 200 and a hundred products. Nothing is cached by request.
 
-1. recommend  requests a second and the 99th percentile, presets reference and recommended; the peer with one and two workers,
-              the better counting
+1. recommend  requests a second and the 99th percentile, presets reference and recommended, the peer with one and two workers,
+              the better counting; asked by peer-load, and by wrk with recommend.lua. That script looks at every byte of an
+              answer, which keeps its core busy long before our server is: what it reaches at most is measured with a server
+              that always sends one prepared answer
 2. batch      POST /recommend-batch, 1000 customers x 100 products: milliseconds until the last byte is read
 
 wrk is installed by apt-get when it is missing. --quick measures 3 seconds instead of 10 a run.
@@ -45,10 +47,10 @@ def run(workplace, results, options):
     model = workplace.folder("tf-model")
     in_turn_quiet([python, PEERS / "tf_serve.py", "build", workplace.data(), model])
     peer = lambda workers: Peer(python, model, workers)
-    ours = lambda preset: Ours(workplace.binary("peer-serve"), stores[preset])
+    ours = lambda preset, *how: Ours(workplace.binary("peer-serve"), stores[preset], *how)
     if "recommend" in options.only:
         for preset in PRESETS:
-            recommend(results, options, preset, ours, peer)
+            recommend(results, options, preset, ours, peer, workplace.binary("peer-load"))
     if "batch" in options.only:
         batch(results, options, ours, peer)
 
@@ -77,8 +79,8 @@ def store(workplace, preset):
 class Ours:
     name = "recs"
 
-    def __init__(self, binary, store):
-        command = [str(binary), "--store", str(store)]
+    def __init__(self, binary, store, *how):
+        command = [str(binary), "--store", str(store), *how]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = json.loads(self.process.stdout.readline())["port"]
 
@@ -139,8 +141,8 @@ def ask(port, path, body):
     return answer, took
 
 
-def load(port, seconds):
-    """Requests a second and the 99th percentile in milliseconds."""
+def wrk(port, seconds):
+    """Requests a second and the 99th percentile in milliseconds, asked by wrk."""
     command = ["wrk", "-t1", "-c8", f"-d{seconds}s", "--latency", "-s", str(PEERS / "recommend.lua")]
     done = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
     if "bad answer" in done.stdout or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
@@ -150,26 +152,36 @@ def load(port, seconds):
     return rate, float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
 
 
-def recommend(results, options, preset, ours, peer):
+def recommend(results, options, preset, ours, peer, load_binary):
     """Servers are started and ended in turn, so that none rests beside another."""
+
+    def load(port, seconds):
+        answer, _ = in_turn.run([load_binary, "--port", port, "--seconds", seconds])
+        return answer["rate"], answer["p99_ms"]
+
+    generators = {"peer-load": load, "wrk": wrk}
     seconds = QUICK_S if options.quick else RUN_S
-    found = {"ours": [], **{workers: [] for workers in WORKERS}}
+    sides = ("ours", "prepared", *WORKERS)
+    found = {generator: {side: [] for side in sides} for generator in generators}
     names = {}
     for turn in range(options.pairs):
-        for side in list(found) if turn % 2 == 0 else reversed(list(found)):
-            server = ours(preset) if side == "ours" else peer(side)
+        for side in sides if turn % 2 == 0 else reversed(sides):
+            server = peer(side) if side in WORKERS else ours(preset, *(["--prepared"] if side == "prepared" else []))
             names[side] = server.name
             load(server.port, WARM_UP_S)
-            found[side].append(load(server.port, seconds))
+            for generator, asks in generators.items():
+                found[generator][side].append(asks(server.port, seconds))
             server.end()
-    for workers in WORKERS:
-        rate = statistics.median(rate for rate, _ in found[workers])
-        results.say(f"  {names[workers]}: {rate:.0f} requests/s")
-    best = max(WORKERS, key=lambda workers: statistics.median(rate for rate, _ in found[workers]))
-    column = lambda side, i: [measured[i] for measured in found[side]]
-    what = f"/recommend, preset {preset}, 8 connections"
-    results.pairs(what, "requests/s", names[best], column("ours", 0), column(best, 0))
-    results.pairs(f"{what}, p99", "ms", names[best], column("ours", 1), column(best, 1), more_is_better=False)
+    for generator, measured in found.items():
+        column = lambda side, i: [run[i] for run in measured[side]]
+        rate = lambda side: statistics.median(column(side, 0))
+        for workers in WORKERS:
+            results.say(f"  {names[workers]}, asked by {generator}: {rate(workers):.0f} requests/s")
+        results.say(f"  a server that sends one prepared answer, asked by {generator}: {rate('prepared'):.0f} requests/s")
+        best = max(WORKERS, key=rate)
+        what = f"/recommend, {preset}, 8 connections, {generator}"
+        results.pairs(what, "requests/s", names[best], column("ours", 0), column(best, 0))
+        results.pairs(f"{what}, p99", "ms", names[best], column("ours", 1), column(best, 1), more_is_better=False)
 
 
 def batch(results, options, ours, peer):
