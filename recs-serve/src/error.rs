@@ -83,6 +83,12 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// A change of what serves makes no sense, or not now.
+    #[error("the deployment stays as it is: {reason}")]
+    Registry {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A configuration value is out of range.
     #[error("configuration `{field}`: {reason}")]
     Config {
@@ -111,6 +117,11 @@ impl Error {
     /// An index that cannot be used.
     pub(crate) fn index(file: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Index { file: file.into(), reason: reason.into() }
+    }
+
+    /// A refused change of what serves.
+    pub(crate) fn registry(reason: impl Into<String>) -> Self {
+        Self::Registry { reason: reason.into() }
     }
 
     /// A refused setting.

@@ -67,6 +67,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact and approximate search, filters |
+//! | [`deploy`] | versions side by side: which customers a canary answers |
+//! | [`registry`] | which versions serve, as the store says it: production, canary, shadow, audit |
 //! | [`retriever`] | requests -> products with reasons: rules, fallbacks, batches |
 //! | `http` | the router, its state, problem details |
 //! | [`workers`], [`clock`] | what the host lends: threads and time |
@@ -78,10 +80,12 @@
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 
 pub mod clock;
+pub mod deploy;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod index;
+pub mod registry;
 pub mod retriever;
 pub mod workers;
 

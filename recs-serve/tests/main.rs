@@ -27,5 +27,6 @@ mod loading;
 #[cfg(feature = "http")]
 mod openapi;
 mod refresh;
+mod registry;
 mod repeat;
 mod rules;

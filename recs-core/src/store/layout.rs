@@ -80,6 +80,14 @@ impl TenantRoot {
         Ok(NumberedLog::new(self.root.child("registry/datasets")?))
     }
 
+    /// Log of what serves: labels of model versions after each change.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn deployment_log(&self) -> Result<NumberedLog> {
+        Ok(NumberedLog::new(self.root.child("registry/deployments")?))
+    }
+
     /// Log of the tenant's API keys: hashes, never keys.
     ///
     /// # Errors

@@ -1,0 +1,151 @@
+//! Which versions of a tenant's models serve, as the store says it.
+//!
+//! ```text
+//! Registry::promote, rollback, canary, shadow -> one numbered entry each: who, when, why, and the deployment after it
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `deployment.rs` | [`Deployment`]: the labels production, canary and shadow, and the versions to go back to |
+//! | `change.rs` | [`Change`]: one line of the audit, and what it did |
+//! | `mod.rs` | [`Registry`]: changes by conditional put |
+//!
+//! Entries are never changed: the latest says what is to be served, all of them are the audit. Two who decide at the same
+//! moment do not overwrite each other: the second reads what the first did, and decides again.
+
+mod change;
+mod deployment;
+
+pub use change::{Action, Change};
+pub use deployment::{Canary, Deployment, KEPT_VERSIONS};
+
+use crate::error::{Error, Result};
+use recs_core::artifact::MANIFEST_FILE;
+use recs_core::store::{NumberedLog, TenantRoot};
+
+/// Most tries against others who change the same at the same moment.
+const TRIES: usize = 20;
+
+/// Who asks for a change, when and why: a line of the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// RFC 3339, by the host's clock.
+    pub at: String,
+    /// A person, the id of a key, or the server itself.
+    pub who: String,
+    /// In words.
+    pub why: String,
+}
+
+/// The labels of a tenant's models in the store.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    root: TenantRoot,
+    log: NumberedLog,
+}
+
+impl Registry {
+    /// Of a tenant.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn new(root: &TenantRoot) -> Result<Self> {
+        Ok(Self { root: root.clone(), log: root.deployment_log()? })
+    }
+
+    /// Number of the latest change; 0 before any. For looking whether anything changed.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the store fails.
+    pub async fn latest_number(&self) -> Result<u64> {
+        Ok(self.log.latest_number().await?)
+    }
+
+    /// What is to be served, and the number of the change that says so.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the store fails, or an entry is none of these.
+    pub async fn current(&self) -> Result<(u64, Deployment)> {
+        match self.log.latest().await? {
+            Some((number, entry)) => Ok((number, Change::parse(number, &entry)?.deployment)),
+            None => Ok((0, Deployment::default())),
+        }
+    }
+
+    /// The audit: the latest `most` changes, the newest first.
+    ///
+    /// # Errors
+    /// As [`Registry::current`].
+    pub async fn history(&self, most: usize) -> Result<Vec<Change>> {
+        let latest = self.log.latest_number().await?;
+        let mut changes = Vec::new();
+        for number in (1..=latest).rev().take(most) {
+            changes.push(Change::parse(number, &self.log.get(number).await?)?);
+        }
+        Ok(changes)
+    }
+
+    /// Serves a version from now on; the one before is kept to go back to. A canary of the same version ends.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a version that is not published, or when the store fails; [`Error::Registry`] for the one that serves
+    /// already.
+    pub async fn promote(&self, version: &str, by: &By) -> Result<Deployment> {
+        self.published(version).await?;
+        self.change(Action::Promote { version: version.to_owned() }, by).await
+    }
+
+    /// Goes back to the version before.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] when there is none; [`Error::Core`] when the store fails.
+    pub async fn rollback(&self, by: &By) -> Result<Deployment> {
+        self.change(Action::Rollback, by).await
+    }
+
+    /// Lets a version answer a share of the customers, above 0 and at most 1; None ends it.
+    ///
+    /// # Errors
+    /// As [`Registry::promote`]; [`Error::Registry`] for another share, or without a version in production.
+    pub async fn canary(&self, canary: Option<Canary>, by: &By) -> Result<Deployment> {
+        if let Some(canary) = &canary {
+            self.published(&canary.version).await?;
+        }
+        self.change(Action::Canary { canary }, by).await
+    }
+
+    /// Lets a version answer every request beside production, without anybody being told; None ends it.
+    ///
+    /// # Errors
+    /// As [`Registry::promote`].
+    pub async fn shadow(&self, version: Option<&str>, by: &By) -> Result<Deployment> {
+        if let Some(version) = version {
+            self.published(version).await?;
+        }
+        self.change(Action::Shadow { version: version.map(str::to_owned) }, by).await
+    }
+
+    /// A version that is whole has its manifest.
+    async fn published(&self, version: &str) -> Result<()> {
+        match self.root.model(version)?.size_bytes(MANIFEST_FILE).await {
+            Ok(_) => Ok(()),
+            Err(recs_core::Error::NotFound { .. }) => {
+                Err(Error::registry(format!("version {version:?} is not published")))
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    async fn change(&self, action: Action, by: &By) -> Result<Deployment> {
+        for _ in 0..TRIES {
+            let (number, before) = self.current().await?;
+            let deployment = before.after(&action)?;
+            let change = Change { by: by.clone(), action: action.clone(), deployment };
+            match self.log.append(number, change.to_json()?.into()).await {
+                Err(recs_core::Error::AlreadyExists { .. }) => {}
+                done => return done.map(|_| change.deployment).map_err(Error::from),
+            }
+        }
+        Err(Error::registry("others change it all the time: try again"))
+    }
+}
