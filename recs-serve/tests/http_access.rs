@@ -1,13 +1,14 @@
 //! Keys, roles, limits, request ids and counters.
 
-use crate::artifact::{NOW, product_id};
+use crate::artifact::{NOW, artifact, host, product_id};
 use crate::http_client::{assert_problem, post_request, send, state, tenant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
-use recs_serve::http::{ApiKeys, Auth, KeyRecord, Role, TenantLimits, router};
+use recs_serve::http::{ApiKeys, AppState, Auth, KeyRecord, Role, ServeConfig, TenantLimits, router};
+use recs_serve::retriever::Retriever;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -191,4 +192,48 @@ async fn every_answer_has_an_id() {
     for odd in [&b""[..], b"with space", &[0xff, 0xfe], &[b'x'; 129]] {
         assert_ne!(id("/health", Some(odd)).await, odd);
     }
+}
+
+/// A body that never comes.
+struct Never;
+
+impl axum::body::HttpBody for Never {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_no_longer_under_way() {
+    let config = ServeConfig { time_limit_ms: 300, max_in_flight: 1, ..ServeConfig::default() };
+    let state =
+        AppState::new(host(), ServeConfig { default_tenant: Some(tenant("acme")), ..config }).unwrap();
+    let retriever = Retriever::new(Arc::new(artifact("v1")), host()).unwrap();
+    state.swap(&tenant("acme"), Arc::new(retriever));
+    let app = router(state, Auth::Open);
+    let hanging = || {
+        let request = Request::post("/recommend").header("content-type", "application/json");
+        app.clone().oneshot(request.body(Body::new(Never)).unwrap())
+    };
+    let gone = tokio::time::timeout(std::time::Duration::from_millis(50), hanging()).await;
+    assert!(gone.is_err(), "nothing can be answered yet");
+    let (status, _, text) = call(&app, &Method::GET, "/metrics", None, "").await;
+    assert_eq!(status, StatusCode::OK, "the one place is free again");
+    assert!(String::from_utf8(text).unwrap().contains("recs_http_requests_in_flight 1"));
+
+    // While one is under way there is no room for another, and it ends by itself.
+    let (slow, early) = tokio::join!(hanging(), async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        call(&app, &Method::GET, "/health", None, "").await
+    });
+    assert_eq!((early.0, early.1["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
+    let problem: Value = serde_json::from_slice(&early.2).unwrap();
+    assert_eq!(problem["type"], "urn:recs:problem:overloaded");
+    assert_eq!(slow.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
 }

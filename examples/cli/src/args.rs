@@ -49,12 +49,42 @@ pub(crate) enum Command {
     Recommend(RecommendArgs),
     /// Serve a model version over HTTP.
     Serve(ServeArgs),
+    /// Which versions of the tenant's models serve.
+    #[command(subcommand)]
+    Deploy(DeployCommand),
     /// API keys of the tenant, and the operator's.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// What the MLflow server of `[mlflow]` has of earlier runs.
     #[command(subcommand)]
     Mlflow(MlflowCommand),
+}
+
+/// What to do about versions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeployCommand {
+    /// What serves.
+    Status,
+    /// Who changed what, when and why, the latest first.
+    History {
+        /// So many changes.
+        #[arg(long, default_value_t = 20)]
+        most: usize,
+    },
+    /// Put a version into production; the one before is kept to go back to.
+    Promote {
+        /// The latest unless given.
+        version: Option<String>,
+        /// For the record.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Go back to the version before.
+    Rollback {
+        /// For the record.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
 }
 
 /// What to do about keys.

@@ -6,6 +6,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use prometheus_client::metrics::gauge::Gauge;
 use recs_core::tenant::TenantId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +54,22 @@ impl Traffic {
     }
 }
 
+/// One request more, until it is dropped: also when the client goes away before the answer.
+struct UnderWay<'m>(&'m Gauge);
+
+impl<'m> UnderWay<'m> {
+    fn new(gauge: &'m Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Wraps every route.
 pub(super) async fn observe(State(served): State<Served>, mut request: Request, next: Next) -> Response {
     let (started, state) = (Instant::now(), &served.state);
@@ -68,9 +85,9 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         tenant = tracing::field::Empty,
         status = tracing::field::Empty,
     );
-    state.metrics().in_flight.inc();
+    let under_way = UnderWay::new(&state.metrics().in_flight);
     let mut response = limited(state.config(), state.traffic(), request, next).instrument(span.clone()).await;
-    state.metrics().in_flight.dec();
+    drop(under_way);
     let tenant = tenant.0.get();
     if let Some(tenant) = tenant {
         span.record("tenant", tracing::field::display(tenant));

@@ -2,6 +2,7 @@
 
 mod config;
 mod dataset;
+mod deploy;
 mod evaluate;
 mod extract;
 mod init;
@@ -72,6 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Evaluate(args) => evaluate::run(&context, &args).await,
         Command::Recommend(args) => recommend::run(&context, args).await,
         Command::Serve(args) => serve::run(&context, &args).await,
+        Command::Deploy(command) => deploy::run(&context, &command).await,
         Command::Keys(command) => keys::run(&context, &command).await,
         Command::Mlflow(MlflowCommand::Replay) => tracking::replay(&context).await,
     }

@@ -1,9 +1,10 @@
 //! `recs serve`: a model version over HTTP until interrupted.
 
-use super::{Context, keys};
+use super::{Context, deploy, keys};
 use crate::args::ServeArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
+use recs_core::artifact::ModelArtifact;
 use recs_serve::http::{ApiKeys, AppState, Auth, KeyLog, KeyRecord, ServeConfig, ServerConfig, router};
 use recs_serve::retriever::{Host, Retriever};
 use recs_serve::workers::Workers;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
-    let artifact = context.model(&args.model).await?;
+    let artifact = model(context, args).await?;
     let (tenant, settings) = (&context.config.tenant, &context.config.serve);
     let host = Host::new(Workers::new(settings.threads)?);
     let retriever = Arc::new(Retriever::new(Arc::new(artifact), host.clone())?);
@@ -40,6 +41,14 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     report.set("address", json!(bound.to_string()));
     report.set("model_version", version);
     Ok(report)
+}
+
+/// The version that was asked for, the one in production, or the latest.
+async fn model(context: &Context, args: &ServeArgs) -> Result<ModelArtifact> {
+    match (&args.model.model, deploy::in_production(context).await?) {
+        (None, Some(version)) => Ok(ModelArtifact::load(&context.root, &version).await?),
+        _ => context.model(&args.model).await,
+    }
 }
 
 /// Keys are asked for as soon as there are any, and always unless only this machine can connect.
