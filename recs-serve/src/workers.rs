@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Most threads that a configuration may ask for.
 const MAX_THREADS: usize = 1024;
@@ -15,6 +15,8 @@ const MAX_THREADS: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Workers {
     pool: Arc<ThreadPool>,
+    /// For jobs of [`Workers::run`].
+    turns: Arc<Semaphore>,
 }
 
 impl Workers {
@@ -29,12 +31,13 @@ impl Workers {
         }
         let builder =
             ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("recs-score-{i}"));
-        Ok(Self { pool: Arc::new(builder.build().map_err(|e| refuse(e.to_string()))?) })
+        Ok(Self::from_pool(Arc::new(builder.build().map_err(|e| refuse(e.to_string()))?)))
     }
 
     /// Uses a pool that the host built.
     pub fn from_pool(pool: Arc<ThreadPool>) -> Self {
-        Self { pool }
+        let turns = Arc::new(Semaphore::new(pool.current_num_threads()));
+        Self { pool, turns }
     }
 
     /// Number of threads.
@@ -50,11 +53,18 @@ impl Workers {
     /// Runs a job on this pool; the calling task waits without holding its thread. A job whose caller goes away
     /// before it begins is dropped; one that has begun runs to its end.
     ///
+    /// At most as many jobs as there are threads run at a time, the others in the order in which they came. A thread of rayon
+    /// that waits for the parts of one job takes up whatever else was given to the pool: without turns it would begin one job
+    /// inside another, until its stack ends, and finish the first one last.
+    ///
     /// # Errors
     /// [`Error::Worker`] when the job panicked.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let doing = "answering a request";
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Worker { doing })?;
         let (answer, wait) = oneshot::channel();
         self.pool.spawn(move || {
+            let _turn = turn;
             if answer.is_closed() {
                 return;
             }
@@ -64,7 +74,7 @@ impl Workers {
                 let _ = answer.send(value);
             }
         });
-        wait.await.map_err(|_| Error::Worker { doing: "answering a request" })
+        wait.await.map_err(|_| Error::Worker { doing })
     }
 }
 
@@ -78,6 +88,32 @@ mod tests {
         let died: Result<u32> = workers.run(|| panic!("on purpose")).await;
         assert!(matches!(died, Err(Error::Worker { .. })));
         assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_thousand_jobs_that_split_themselves_take_turns() {
+        use rayon::prelude::*;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (workers, inside, most) = (Workers::new(2).unwrap(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (inside, most) = (Arc::new(inside), Arc::new(most));
+        let mut jobs = tokio::task::JoinSet::new();
+        for i in 0..1000u64 {
+            let (workers, inside, most) = (workers.clone(), Arc::clone(&inside), Arc::clone(&most));
+            jobs.spawn(async move {
+                let job = move || {
+                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let sum = (0..2000u32).into_par_iter().with_max_len(8).map(|x| u64::from(x) ^ i).sum::<u64>();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    sum
+                };
+                (workers.run(job).await.unwrap(), i)
+            });
+        }
+        while let Some(done) = jobs.join_next().await {
+            let (sum, i) = done.unwrap();
+            assert_eq!(sum, (0..2000).map(|x: u64| x ^ i).sum::<u64>());
+        }
+        assert!(most.load(Ordering::SeqCst) <= 2, "jobs begin inside others");
     }
 
     #[test]

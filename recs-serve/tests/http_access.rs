@@ -227,13 +227,65 @@ async fn a_client_that_goes_away_is_no_longer_under_way() {
     assert_eq!(status, StatusCode::OK, "the one place is free again");
     assert!(String::from_utf8(text).unwrap().contains("recs_http_requests_in_flight 1"));
 
-    // While one is under way there is no room for another, and it ends by itself.
-    let (slow, early) = tokio::join!(hanging(), async {
+    // While one is under way there is no room for another but a probe, and it ends by itself.
+    let (slow, (early, probe)) = tokio::join!(hanging(), async {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        call(&app, &Method::GET, "/health", None, "").await
+        let early = call(&app, &Method::GET, "/model-info", None, "").await;
+        (early, call(&app, &Method::GET, "/health", None, "").await.0)
     });
+    assert_eq!(probe, StatusCode::OK);
     assert_eq!((early.0, early.1["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"1"[..]));
     let problem: Value = serde_json::from_slice(&early.2).unwrap();
     assert_eq!(problem["type"], "urn:recs:problem:overloaded");
     assert_eq!(slow.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_tenant_fills_its_own_room_only() {
+    let config = ServeConfig { max_in_flight_of_tenant: 1, ..ServeConfig::default() };
+    let state = AppState::new(host(), config).unwrap();
+    for name in ["acme", "beta"] {
+        let retriever = Retriever::new(Arc::new(artifact("v1")), host()).unwrap();
+        state.swap(&tenant(name), Arc::new(retriever));
+    }
+    let app = router(state, Auth::Open);
+    let request = Request::post("/v1/tenants/acme/recommend").header("content-type", "application/json");
+    let hanging = tokio::spawn(app.clone().oneshot(request.body(Body::new(Never)).unwrap()));
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let info = async |name: &str| {
+        call(&app, &Method::GET, &format!("/v1/tenants/{name}/model-info"), None, "").await.0
+    };
+    assert_eq!((info("acme").await, info("beta").await), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
+    hanging.abort();
+    assert!(hanging.await.is_err());
+    assert_eq!(info("acme").await, StatusCode::OK, "its place is free again");
+}
+
+#[tokio::test]
+async fn a_place_is_kept_until_a_large_answer_has_left() {
+    let config = ServeConfig { max_in_flight: 1, default_tenant: Some(tenant("acme")), ..Default::default() };
+    let state = AppState::new(host(), config).unwrap();
+    state.swap(&tenant("acme"), Arc::new(Retriever::new(Arc::new(artifact("v1")), host()).unwrap()));
+    let app = router(state, Auth::Open);
+    let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5});
+    let batch = post_request("/recommend-batch", json!({"requests": vec![ask; 300]}).to_string());
+    let answer = app.clone().oneshot(batch).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let info = async || call(&app, &Method::GET, "/model-info", None, "").await.0;
+    assert_eq!(info().await, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.into_body().collect().await.unwrap().to_bytes().len() > 16 << 10);
+    assert_eq!(info().await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_server_that_is_about_to_end_answers_but_is_not_ready() {
+    let state = state();
+    let app = router(state.clone(), Auth::Open);
+    assert!(state.is_ready() && !state.is_retired());
+    state.retire();
+    let (response, problem) = send(app.clone(), Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    assert_problem(&response, &problem, 503, "ending");
+    let (_, path, body) = routes().swap_remove(4);
+    assert_eq!(call(&app, &Method::POST, path, None, &body).await.0, StatusCode::OK);
+    assert_eq!(call(&app, &Method::GET, "/livez", None, "").await.0, StatusCode::OK);
 }

@@ -2,6 +2,7 @@
 
 use crate::http_client::state;
 use recs_serve::http::{Auth, ServerConfig, router, serve};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,11 @@ async fn connections_are_kept_and_closed_when_they_rest_or_dawdle() {
     }
     let mut slow = TcpStream::connect(server.address).await.unwrap();
     slow.write_all(b"GET /health HT").await.unwrap();
-    for mut stream in [kept, slow] {
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    // What every connection of HTTP/2 begins with, and an empty frame of settings.
+    second.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    for mut stream in [kept, slow, silent, second] {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "a connection that rests stays open");
@@ -97,11 +102,74 @@ async fn the_end_waits_for_requests_but_not_for_ever() {
     assert_eq!(resting.read_to_end(&mut rest).await.unwrap(), 0);
 }
 
+/// Asks for several megabytes and reads nothing of them.
+async fn asks_and_does_not_read(server: &Running) -> TcpStream {
+    let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5});
+    let body = json!({"requests": vec![ask; 1000], "num_recommendations": 100}).to_string();
+    let head = "POST /recommend-batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // One answer fits what the system buffers; not all of them.
+    for _ in 0..16 {
+        let request = format!("{head}{}\r\n\r\n{body}", body.len());
+        let sent = tokio::time::timeout(Duration::from_millis(500), stream.write_all(request.as_bytes()));
+        if sent.await.is_err() {
+            break;
+        }
+    }
+    stream
+}
+
+async fn is_cut(mut stream: TcpStream) -> bool {
+    let mut part = vec![0; 1 << 16];
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        // What was buffered still comes, then the end: clean, or as an error when the other side had more to say.
+        match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut part)).await {
+            Ok(Ok(0) | Err(_)) => return true,
+            Ok(Ok(_)) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answer_is_cut() {
+    let server = start(ServerConfig { idle_seconds: 1, ..ServerConfig::default() }).await;
+    let stream = asks_and_does_not_read(&server).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(is_cut(stream).await);
+}
+
+#[tokio::test]
+async fn who_takes_an_answer_drop_by_drop_is_cut() {
+    let server = start(ServerConfig { answer_seconds: 2, ..ServerConfig::default() }).await;
+    let mut stream = asks_and_does_not_read(&server).await;
+    let mut drop = vec![0; 1 << 12];
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if stream.read(&mut drop).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    assert!(is_cut(stream).await);
+}
+
+#[tokio::test]
+async fn nothing_runs_on_when_the_server_has_ended() {
+    let server = start(ServerConfig { drain_seconds: 1, ..ServerConfig::default() }).await;
+    let stream = asks_and_does_not_read(&server).await;
+    server.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), server.ended).await.unwrap().unwrap().unwrap();
+    assert!(is_cut(stream).await);
+}
+
 #[tokio::test]
 async fn limits_of_nothing_are_refused() {
     for config in [
         ServerConfig { max_connections: 0, ..ServerConfig::default() },
         ServerConfig { idle_seconds: 0, ..ServerConfig::default() },
+        ServerConfig { answer_seconds: 0, ..ServerConfig::default() },
     ] {
         let server = start(config).await;
         assert!(matches!(server.ended.await.unwrap(), Err(recs_serve::Error::Config { .. })));

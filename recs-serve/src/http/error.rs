@@ -21,9 +21,9 @@ use std::num::NonZeroU32;
 /// | 408 | `timed-out` | sending or answering took longer than the configured limit |
 /// | 413 | `body-too-large` | the body exceeds the configured limit |
 /// | 415 | `unsupported-media-type` | the body is not declared as plain JSON |
-/// | 422 | `invalid-request` | values break rules: each in `errors`, with its JSON pointer |
+/// | 422 | `invalid-request`, `beyond-quota` | values break rules: each in `errors`, with its JSON pointer; more lists than the tenant has in a day |
 /// | 429 | `rate-limited`, `quota-exhausted` | the tenant's limits; `Retry-After` says when to come back |
-/// | 503 | `no-model`, `overloaded` | the tenant has no model yet; too many requests are under way |
+/// | 503 | `no-model`, `overloaded`, `ending` | the tenant has no model yet; too many requests are under way; the server is about to end |
 /// | 500 | `internal` | a defect of ours; nothing of it is told, it is logged |
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Problem {
@@ -115,6 +115,11 @@ impl Problem {
         problem.after(5)
     }
 
+    pub(super) fn ending() -> Self {
+        let detail = "this server is about to end: another one answers";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", "Ending", detail).after(5)
+    }
+
     pub(super) fn rate_limited(retry_after_s: u64) -> Self {
         let detail = "more requests than this tenant may send: wait as long as Retry-After says";
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail);
@@ -127,6 +132,14 @@ impl Problem {
         );
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "quota-exhausted", "Quota exhausted", detail);
         problem.after(retry_after_s)
+    }
+
+    /// No waiting helps: more than a whole day's.
+    pub(super) fn beyond_quota(lists: u64, limit: u64) -> Self {
+        let detail = format!(
+            "the request wants {lists} lists of products, this tenant has {limit} a day: send fewer at once"
+        );
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "beyond-quota", "Beyond the quota", detail)
     }
 
     pub(super) fn overloaded() -> Self {

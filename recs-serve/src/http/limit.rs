@@ -59,9 +59,12 @@ impl Limiter {
     /// Counts lists of products; all or none of them.
     ///
     /// # Errors
-    /// 429 when they are more than are left today.
+    /// 429 when they are more than are left today, 422 when they are more than any day has.
     pub(super) fn lists(&self, lists: u64, now: i64) -> Result<(), Problem> {
         let Some(limit) = self.limits.lists_per_day else { return Ok(()) };
+        if lists > limit {
+            return Err(Problem::beyond_quota(lists, limit));
+        }
         let today = now.div_euclid(SECONDS_A_DAY);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.0 != today {
@@ -109,6 +112,8 @@ mod tests {
         let refused = limiter.lists(4, evening).unwrap_err();
         assert_eq!((refused.status, refused.retry_after_s), (429, NonZeroU32::new(60)));
         assert!(refused.detail.contains("3 lists"), "{}", refused.detail);
+        let never = limiter.lists(11, evening).unwrap_err();
+        assert_eq!((never.status, never.retry_after_s), (422, None));
         limiter.lists(3, evening).unwrap();
         assert!(limiter.lists(1, evening + 59).is_err() && limiter.lists(10, evening + 60).is_ok());
     }

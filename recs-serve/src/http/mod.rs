@@ -18,7 +18,8 @@
 //! | `observe.rs` | around every request: id, span, counting, limits on number and time |
 //! | `metrics.rs` | what is counted, as Prometheus text |
 //! | `openapi.rs` | what `/openapi.json` says |
-//! | `server.rs` | [`serve`]: connections bounded, timed out and drained |
+//! | `server.rs`, `connection.rs` | [`serve`]: connections bounded, timed out and drained |
+//! | `held.rs` | what a request holds until its answer has left |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
 //! | `fields.rs` | readers of JSON members that collect every fault with its pointer |
@@ -28,9 +29,11 @@
 
 mod auth;
 mod body;
+mod connection;
 mod error;
 mod fields;
 mod handlers;
+mod held;
 mod json;
 mod key_log;
 mod keys;

@@ -1,6 +1,8 @@
-//! What happens around every request: an id, a span, counting, limits on number and time.
+//! What happens around every request: an id, a span, counting, a limit on time; room for those that a tenant was admitted for.
 
+use super::held::hold_until_sent;
 use super::router::Served;
+use super::state::Slot;
 use super::{Problem, ServeConfig};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
@@ -8,36 +10,54 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::metrics::gauge::Gauge;
 use recs_core::tenant::TenantId;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer id of a client is replaced.
 const MAX_ID_BYTES: usize = 128;
 
-/// Which tenant a request turned out to be for; filled by whoever admits it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ForTenant(pub(super) Arc<OnceLock<TenantId>>);
+/// What becomes known of a request while it is answered, and is held until its answer has left.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Filled by whoever admits it.
+    pub(super) tenant: OnceLock<TenantId>,
+    /// Its place among those under way: the server's, and the tenant's.
+    room: OnceLock<[OwnedSemaphorePermit; 2]>,
+    in_flight: Gauge,
+}
+
+impl Known {
+    fn new(in_flight: &Gauge) -> Self {
+        in_flight.inc();
+        Self { tenant: OnceLock::new(), room: OnceLock::new(), in_flight: in_flight.clone() }
+    }
+}
+
+/// Also when the client goes away before the answer.
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.in_flight.dec();
+    }
+}
 
 /// Numbers for requests without an id, and room for those under way.
 #[derive(Debug)]
 pub(super) struct Traffic {
-    /// Different for each process, so that ids do not come twice.
-    first: u64,
     next: AtomicU64,
-    room: Semaphore,
+    /// Keyed at random: ids of one client tell nothing of how many others there are.
+    keys: [RandomState; 2],
+    room: Arc<Semaphore>,
 }
 
 impl Traffic {
     pub(super) fn new(config: &ServeConfig) -> Self {
-        let mut random = [0; 8];
-        // Without random bytes ids count from 0: still different within the process.
-        let _ = getrandom::fill(&mut random);
-        let room = Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS));
-        Self { first: u64::from_le_bytes(random), next: AtomicU64::new(0), room }
+        let room = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { next: AtomicU64::new(0), keys: Default::default(), room }
     }
 
     /// The client's id if it is plain text of reasonable length, a new one otherwise.
@@ -48,25 +68,25 @@ impl Traffic {
         };
         request.headers().get(REQUEST_ID).filter(is_plain).cloned().unwrap_or_else(|| {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let text = format!("{:016x}-{number:x}", self.first);
+            let [high, low] = self.keys.each_ref().map(|key| key.hash_one(number));
+            let text = format!("{high:016x}{low:016x}");
             HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("none"))
         })
     }
-}
 
-/// One request more, until it is dropped: also when the client goes away before the answer.
-struct UnderWay<'m>(&'m Gauge);
-
-impl<'m> UnderWay<'m> {
-    fn new(gauge: &'m Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
+    /// Takes a place among the requests under way, or says that there is none: nobody waits for room, because a server that is
+    /// too slow for its clients does not get faster by keeping them.
+    ///
+    /// # Errors
+    /// 503 when the server or the tenant has as many as it may.
+    pub(super) fn take_room(&self, known: &Known, slot: &Slot) -> Result<(), Problem> {
+        let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned();
+        let (Ok(tenants), Ok(own)) = (take(&slot.room), take(&self.room)) else {
+            return Err(Problem::overloaded());
+        };
+        // A request is admitted once; a second place would be given back here.
+        let _ = known.room.set([own, tenants]);
+        Ok(())
     }
 }
 
@@ -75,8 +95,8 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
     let (started, state) = (Instant::now(), &served.state);
     let id = state.traffic().id(&request);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let tenant = ForTenant::default();
-    request.extensions_mut().insert(tenant.clone());
+    let known = Arc::new(Known::new(&state.metrics().in_flight));
+    request.extensions_mut().insert(Arc::clone(&known));
     let span = tracing::info_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
@@ -85,23 +105,19 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         tenant = tracing::field::Empty,
         status = tracing::field::Empty,
     );
-    let under_way = UnderWay::new(&state.metrics().in_flight);
-    let mut response = limited(state.config(), state.traffic(), request, next).instrument(span.clone()).await;
-    drop(under_way);
-    let tenant = tenant.0.get();
+    let mut response = in_time(state.config(), request, next).instrument(span.clone()).await;
+    let tenant = known.tenant.get();
     if let Some(tenant) = tenant {
         span.record("tenant", tracing::field::display(tenant));
     }
     span.record("status", response.status().as_u16());
     state.metrics().answered(tenant, &route, response.status(), started.elapsed());
     response.headers_mut().insert(REQUEST_ID, id);
-    response
+    hold_until_sent(response, known)
 }
 
-/// Answers within the limits, or says that it cannot.
-async fn limited(config: &ServeConfig, traffic: &Traffic, request: Request, next: Next) -> Response {
-    // Nobody waits for room: a server that is too slow for its clients does not get faster by keeping them.
-    let Ok(_room) = traffic.room.try_acquire() else { return Problem::overloaded().into_response() };
+/// Answers in time, or says that it cannot.
+async fn in_time(config: &ServeConfig, request: Request, next: Next) -> Response {
     let limit = Duration::from_millis(config.time_limit_ms);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,

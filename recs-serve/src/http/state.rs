@@ -10,6 +10,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use recs_core::tenant::TenantId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
 
 /// How the router behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +24,11 @@ pub struct ServeConfig {
     /// multiply-adds, and by the workers otherwise. The default stays below a millisecond: one byte each, about 25 in a
     /// nanosecond.
     pub inline_multiply_adds: usize,
-    /// Requests under way at a time; one more is answered 503 at once.
+    /// Requests to models under way at a time, from admission until the answer has left; one more is answered 503 at once.
+    /// Probes and `/metrics` are always answered.
     pub max_in_flight: usize,
+    /// As many of them may be one tenant's, so that no tenant takes the room of all others.
+    pub max_in_flight_of_tenant: usize,
     /// Milliseconds from the head of a request to the head of its answer, the body's way included; then 408.
     pub time_limit_ms: u64,
 }
@@ -35,6 +40,7 @@ impl Default for ServeConfig {
             max_body_bytes: 2 << 20,
             inline_multiply_adds: 16_000_000,
             max_in_flight: 1024,
+            max_in_flight_of_tenant: 256,
             time_limit_ms: 10_000,
         }
     }
@@ -53,13 +59,24 @@ struct Shared {
     tenants: ArcSwap<BTreeMap<TenantId, Arc<Slot>>>,
     metrics: Metrics,
     traffic: Traffic,
+    /// The process is about to end.
+    retired: AtomicBool,
 }
 
 /// What belongs to one tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slot {
     pub(super) model: ArcSwapOption<Retriever>,
     pub(super) limiter: ArcSwap<Limiter>,
+    /// For its requests under way.
+    pub(super) room: Arc<Semaphore>,
+}
+
+impl Slot {
+    fn new(config: &ServeConfig) -> Self {
+        let room = config.max_in_flight_of_tenant.min(Semaphore::MAX_PERMITS);
+        Self { model: ArcSwapOption::default(), limiter: ArcSwap::default(), room: Arc::new(Semaphore::new(room)) }
+    }
 }
 
 impl AppState {
@@ -72,12 +89,13 @@ impl AppState {
             let reason = format!("is {}, allowed are 1 KiB to 1 GiB", config.max_body_bytes);
             return Err(Error::config("serve.max_body_bytes", reason));
         }
-        if config.max_in_flight == 0 || config.time_limit_ms == 0 {
-            return Err(Error::config("serve", "max_in_flight and time_limit_ms must be at least 1"));
+        if [config.max_in_flight, config.max_in_flight_of_tenant].contains(&0) || config.time_limit_ms == 0 {
+            let reason = "max_in_flight, max_in_flight_of_tenant and time_limit_ms must be at least 1";
+            return Err(Error::config("serve", reason));
         }
         let (default, traffic) = (config.default_tenant.clone(), Traffic::new(&config));
         let (tenants, metrics) = (ArcSwap::default(), Metrics::default());
-        let state = Self(Arc::new(Shared { host, config, tenants, metrics, traffic }));
+        let state = Self(Arc::new(Shared { host, config, tenants, metrics, traffic, retired: AtomicBool::new(false) }));
         default.iter().for_each(|tenant| state.add(tenant));
         Ok(state)
     }
@@ -86,7 +104,7 @@ impl AppState {
     pub fn add(&self, tenant: &TenantId) {
         self.0.tenants.rcu(|tenants| {
             let mut tenants = BTreeMap::clone(tenants);
-            tenants.entry(tenant.clone()).or_default();
+            tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(Slot::new(&self.0.config)));
             tenants
         });
     }
@@ -157,8 +175,23 @@ impl AppState {
         &self.0.host
     }
 
-    /// True once the default tenant has a model; without a default tenant, once any has.
+    /// Answers `/readyz` with 503 from now on, so that load balancers send nobody any more; everything else is answered as
+    /// before. What a host does some seconds before it ends [`serve`](super::serve).
+    pub fn retire(&self) {
+        self.0.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// True after [`AppState::retire`].
+    pub fn is_retired(&self) -> bool {
+        self.0.retired.load(Ordering::Relaxed)
+    }
+
+    /// True once the default tenant has a model, without a default tenant once any has; false again after
+    /// [`AppState::retire`].
     pub fn is_ready(&self) -> bool {
+        if self.is_retired() {
+            return false;
+        }
         let tenants = self.0.tenants.load();
         let has_model = |slot: &Arc<Slot>| slot.model.load().is_some();
         match &self.0.config.default_tenant {

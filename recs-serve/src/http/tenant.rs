@@ -1,6 +1,6 @@
 //! Path and key -> the tenant's model.
 
-use super::observe::ForTenant;
+use super::observe::Known;
 use super::router::Served;
 use super::state::Slot;
 use super::{Ask, Auth, Problem, Role};
@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use recs_core::tenant::TenantId;
 use std::sync::Arc;
 
-/// An admitted tenant. Probes and descriptions: not counted against its limits.
+/// An admitted tenant. Probes: not counted against its limits, and answered however much is under way.
 pub(super) struct Admitted {
     pub(super) tenant: TenantId,
     pub(super) slot: Arc<Slot>,
@@ -29,8 +29,8 @@ impl FromRequestParts<Served> for Admitted {
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let tenant = admit(parts, served, Role::Predict).await?;
         let slot = served.state.slot(&tenant).ok_or_else(Problem::unknown_tenant)?;
-        if let Some(for_tenant) = parts.extensions.get::<ForTenant>() {
-            let _ = for_tenant.0.set(tenant.clone());
+        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+            let _ = known.tenant.set(tenant.clone());
         }
         Ok(Self { tenant, slot })
     }
@@ -49,6 +49,9 @@ impl FromRequestParts<Served> for Loaded {
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let admitted = Admitted::from_request_parts(parts, served).await?;
         admitted.slot.limiter.load().request()?;
+        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+            served.state.traffic().take_room(known, &admitted.slot)?;
+        }
         let retriever = admitted.model().ok_or_else(Problem::no_model)?;
         Ok(Self { tenant: admitted.tenant, slot: admitted.slot, retriever })
     }

@@ -43,6 +43,7 @@ pub(in super::super) async fn livez() -> Result<Response, Problem> {
 pub(in super::super) async fn readyz(served: State<Served>) -> Result<Response, Problem> {
     match served.state.is_ready() {
         true => ready(),
+        false if served.state.is_retired() => Err(Problem::ending()),
         false => Err(Problem::no_model()),
     }
 }

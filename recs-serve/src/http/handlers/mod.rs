@@ -18,6 +18,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// A body up to this size is parsed where it was read; its rules cannot be many.
+const INLINE_BODY_BYTES: usize = 16 << 10;
+
 /// The bytes of an answer.
 ///
 /// # Errors

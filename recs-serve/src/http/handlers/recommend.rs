@@ -6,7 +6,7 @@ use super::super::json::{ITEM_BYTES, Json};
 use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
-use super::{json_parts, json_response, milliseconds};
+use super::{INLINE_BODY_BYTES, json_parts, json_response, milliseconds};
 use crate::retriever::{IgnoredValue, Reason, Recommendations, Request};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,9 +14,6 @@ use axum::response::Response;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::time::Instant;
-
-/// A body up to this size is parsed where it was read; its rules cannot be many.
-const INLINE_BODY_BYTES: usize = 16 << 10;
 
 #[derive(Serialize)]
 struct Explanation<'a> {

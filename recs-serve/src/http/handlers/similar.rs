@@ -5,7 +5,7 @@ use super::super::body::JsonBytes;
 use super::super::request::{SimilarRequest, parse_similar};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
-use super::{json_response, milliseconds, to_json};
+use super::{INLINE_BODY_BYTES, json_response, milliseconds, to_json};
 use crate::retriever::{Retriever, Similar};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -28,15 +28,16 @@ pub(in super::super) async fn similar(
     loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let request = parse_similar(&body)?;
-    loaded.charge(&served, 1)?;
-    let retriever = loaded.retriever;
     // Two products for each candidate: with the vector, and with itself.
-    let fits = retriever.search_cost().saturating_mul(2) <= served.state.config().inline_multiply_adds;
-    if fits {
-        return answer(&retriever, &request).map(json_response);
-    }
-    served.state.run(move || answer(&retriever, &request)).await.map(json_response)
+    let cost = loaded.retriever.search_cost().saturating_mul(2);
+    let is_small = body.len() <= INLINE_BODY_BYTES && cost <= served.state.config().inline_multiply_adds;
+    let state = served.state.clone();
+    let job = move || {
+        let request = parse_similar(&body)?;
+        loaded.charge(&served, 1)?;
+        answer(&loaded.retriever, &request)
+    };
+    if is_small { job() } else { state.run(job).await }.map(json_response)
 }
 
 fn answer(retriever: &Retriever, request: &SimilarRequest) -> Result<Bytes, Problem> {

@@ -1,0 +1,85 @@
+//! What a request holds until its answer has left.
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// Answers up to this size fit what the system buffers for a connection: nothing is held for them.
+const SMALL_BYTES: u64 = 16 << 10;
+
+/// Drops `guard` when the last byte of the answer was handed to the system, or nobody will send it any more.
+///
+/// The guard travels with the bytes themselves: a server takes a body apart long before a slow reader has taken it.
+pub(super) fn hold_until_sent(response: Response, guard: impl Send + Sync + 'static) -> Response {
+    if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BYTES) {
+        return response;
+    }
+    response.map(|inner| Body::new(Held { inner, guard: Arc::new(guard) }))
+}
+
+struct Held<G> {
+    inner: Body,
+    guard: Arc<G>,
+}
+
+struct HeldBytes<G> {
+    bytes: Bytes,
+    _guard: Arc<G>,
+}
+
+impl<G> AsRef<[u8]> for HeldBytes<G> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl<G: Send + Sync + 'static> HttpBody for Held<G> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let guard = &self.guard;
+        let held = |bytes| Bytes::from_owner(HeldBytes { bytes, _guard: Arc::clone(guard) });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn large_answers_hold_and_small_ones_do_not() {
+        for (size, held_after) in [(SMALL_BYTES as usize, 1), (SMALL_BYTES as usize + 1, 2)] {
+            let guard = Arc::new(());
+            let response = hold_until_sent(Response::new(Body::from(vec![7; size])), Arc::clone(&guard));
+            assert_eq!(Arc::strong_count(&guard), held_after);
+            assert_eq!(response.body().size_hint().exact(), Some(size as u64));
+            let mut body = response.into_body();
+            let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(body.frame().await.is_none());
+            drop(body);
+            let rest = bytes.slice(size - 1..);
+            drop(bytes);
+            assert_eq!((rest.as_ref(), Arc::strong_count(&guard)), (&[7u8][..], held_after));
+            drop(rest);
+            assert_eq!(Arc::strong_count(&guard), 1);
+        }
+    }
+}
