@@ -89,6 +89,14 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A version failed where it was tried before it serves.
+    #[error("version `{version}` is unfit to serve: {reason}")]
+    Unfit {
+        /// Which.
+        version: String,
+        /// What it failed at.
+        reason: String,
+    },
     /// A configuration value is out of range.
     #[error("configuration `{field}`: {reason}")]
     Config {
@@ -109,6 +117,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// True when the request is at fault, and not the model.
+    pub fn is_of_request(&self) -> bool {
+        matches!(self, Self::Request { .. } | Self::Malformed { .. } | Self::UnknownProduct { .. })
+    }
+
     /// A model whose parts do not fit.
     pub(crate) fn model(reason: impl Into<String>) -> Self {
         Self::Model { reason: reason.into() }

@@ -23,7 +23,7 @@ struct Keys {
 fn keys() -> Keys {
     let (mut records, mut keys) = (Vec::new(), Vec::new());
     for name in ["acme", "beta", "new", "elsewhere"] {
-        let (record, key) = KeyRecord::generate(Some(tenant(name)), [Role::Predict], name).unwrap();
+        let (record, key) = KeyRecord::generate(Some(tenant(name)), [Role::Predict, Role::Manage], name).unwrap();
         records.push(record);
         keys.push((name, key.reveal().to_owned()));
     }
@@ -45,6 +45,9 @@ fn routes() -> Vec<(Method, &'static str, String)> {
         (Method::POST, "/recommend", ask.to_string()),
         (Method::POST, "/recommend-batch", json!({"requests": [ask]}).to_string()),
         (Method::POST, "/similar", json!({"product_id": product_id(3)}).to_string()),
+        (Method::GET, "/deployment", String::new()),
+        (Method::GET, "/deployment/history", String::new()),
+        (Method::POST, "/deployment", json!({"action": "end_canary"}).to_string()),
     ]
 }
 
@@ -72,7 +75,7 @@ proptest! {
     #[test]
     fn a_key_tells_nothing_of_other_tenants(
         key in 0usize..5,
-        route in 0usize..7,
+        route in 0usize..10,
         other in prop_oneof![Just("acme".to_owned()), Just("beta".to_owned()), Just("new".to_owned()), "[a-z0-9]{1,8}", "\\PC{1,6}"],
     ) {
         thread_local!(static KEYS: (Keys, tokio::runtime::Runtime) = (keys(), tokio::runtime::Runtime::new().unwrap()));
@@ -132,7 +135,7 @@ async fn counters_are_the_operators() {
         for line in [
             "recs_http_requests_total{tenant=\"beta\",route=\"/recommend\",status=\"200\"} 3",
             "recs_http_request_duration_seconds_count{tenant=\"beta\",route=\"/recommend\"} 3",
-            "recs_lists_total{tenant=\"beta\",source=\"model\"} 3",
+            "recs_lists_total{tenant=\"beta\",side=\"production\",source=\"model\"} 3",
             "recs_http_requests_in_flight 1",
             "# EOF",
         ] {

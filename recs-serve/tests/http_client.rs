@@ -5,8 +5,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use recs_core::store::Store;
 use recs_core::tenant::TenantId;
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
+use recs_serve::registry::Registry;
 use recs_serve::retriever::Retriever;
 use serde_json::Value;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) fn state() -> AppState {
         assert!(state.swap(&tenant(name), Arc::new(retriever)).is_none());
     }
     state.add(&tenant("new"));
+    let root = Store::memory().tenant(&tenant("acme")).unwrap();
+    state.manage(&tenant("acme"), Registry::new(&root).unwrap());
     state
 }
 

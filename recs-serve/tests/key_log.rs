@@ -3,7 +3,8 @@
 use crate::http_client::tenant;
 use recs_core::store::Store;
 use recs_serve::Error;
-use recs_serve::http::{ApiKeys, KeyLog, KeyRecord, Role};
+use axum::http::HeaderMap;
+use recs_serve::http::{ApiKeys, Ask, Gate, KeyLog, KeyRecord, KeyRing, NewKey, Refusal, Role, WithoutKeys};
 
 fn record(name: &str) -> KeyRecord {
     KeyRecord::generate(Some(tenant("acme")), [Role::Predict], name).unwrap().0
@@ -12,7 +13,7 @@ fn record(name: &str) -> KeyRecord {
 #[tokio::test]
 async fn keys_are_added_and_revoked() {
     let store = Store::memory();
-    let log = KeyLog::new(store.tenant(&tenant("acme")).unwrap().key_log().unwrap());
+    let log = KeyLog::of_tenant(&store.tenant(&tenant("acme")).unwrap()).unwrap();
     assert!(log.load().await.unwrap().is_empty() && log.version().await.unwrap() == 0);
     let (first, second) = (record("first"), record("second"));
     log.add(&first).await.unwrap();
@@ -23,8 +24,8 @@ async fn keys_are_added_and_revoked() {
     log.revoke(&first.id).await.unwrap();
     assert!(matches!(log.revoke(&first.id).await, Err(Error::Config { .. })));
     assert_eq!((log.load().await.unwrap(), log.version().await.unwrap()), (vec![second], 3));
-    let others = KeyLog::new(store.tenant(&tenant("beta")).unwrap().key_log().unwrap());
-    let operators = KeyLog::new(store.operator_key_log().unwrap());
+    let others = KeyLog::of_tenant(&store.tenant(&tenant("beta")).unwrap()).unwrap();
+    let operators = KeyLog::of_operator(&store).unwrap();
     assert!(others.load().await.unwrap().is_empty() && operators.load().await.unwrap().is_empty());
 }
 
@@ -32,7 +33,7 @@ async fn keys_are_added_and_revoked() {
 async fn writers_at_the_same_moment_undo_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let root = Store::local(folder.path()).unwrap().tenant(&tenant("acme")).unwrap();
-    let log = KeyLog::new(root.key_log().unwrap());
+    let log = KeyLog::of_tenant(&root).unwrap();
     let mut writers = tokio::task::JoinSet::new();
     for i in 0..8 {
         let log = log.clone();
@@ -44,4 +45,92 @@ async fn writers_at_the_same_moment_undo_nothing() {
     let mut notes: Vec<String> = log.load().await.unwrap().into_iter().map(|key| key.note).collect();
     notes.sort();
     assert_eq!(notes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+}
+
+#[tokio::test]
+async fn keys_of_others_are_refused_wherever_they_lie() {
+    let store = Store::memory();
+    let acme = store.tenant(&tenant("acme")).unwrap();
+    let log = KeyLog::of_tenant(&acme).unwrap();
+    let (betas, _) = KeyRecord::generate(Some(tenant("beta")), [Role::Predict], "").unwrap();
+    let (operators, _) = KeyRecord::generate(None, [Role::Operate], "").unwrap();
+    for record in [&betas, &operators] {
+        assert!(matches!(log.add(record).await, Err(Error::Config { .. })));
+        assert!(matches!(log.load().await.as_deref(), Ok([])));
+    }
+    assert!(KeyLog::of_operator(&store).unwrap().add(&betas).await.is_err());
+    // Somebody who can write files, but only here.
+    let forged = serde_json::json!({"keys": [operators]}).to_string();
+    acme.key_log().unwrap().append(0, forged.into()).await.unwrap();
+    let message = log.load().await.unwrap_err().to_string();
+    assert!(message.contains("registry/keys/000001.json") && message.contains("is of the operator"), "{message}");
+}
+
+struct Ring {
+    store: Store,
+    ring: KeyRing,
+}
+
+fn log_of(store: &Store, name: &str) -> KeyLog {
+    KeyLog::of_tenant(&store.tenant(&tenant(name)).unwrap()).unwrap()
+}
+
+async fn ring(store: Store, without: WithoutKeys) -> recs_serve::Result<Ring> {
+    let logs = [log_of(&store, "acme"), log_of(&store, "beta"), KeyLog::of_operator(&store).unwrap()];
+    Ok(Ring { ring: KeyRing::load(logs, without).await?, store })
+}
+
+impl Ring {
+    async fn add(&self, name: &str) -> (KeyRecord, NewKey) {
+        let (record, key) = KeyRecord::generate(Some(tenant(name)), [Role::Predict], "").unwrap();
+        log_of(&self.store, name).add(&record).await.unwrap();
+        (record, key)
+    }
+
+    fn admits(&self, name: &str, key: Option<&NewKey>) -> Result<(), Refusal> {
+        let header = |key: &NewKey| ("x-api-key".parse().unwrap(), key.reveal().parse().unwrap());
+        let (headers, tenant) = (HeaderMap::from_iter(key.map(header)), tenant(name));
+        self.ring.admit(&Ask::new(&headers, Some(&tenant), None, Role::Predict)).map(|admitted| assert_eq!(admitted, tenant))
+    }
+}
+
+#[tokio::test]
+async fn a_ring_is_open_only_until_the_first_key_was_ever_made() {
+    let shut = ring(Store::memory(), WithoutKeys::Closed).await.unwrap();
+    assert!(shut.ring.is_shut() && shut.admits("acme", None).is_err());
+    let ring = ring(Store::memory(), WithoutKeys::Open).await.unwrap();
+    assert!(ring.ring.is_open() && !ring.ring.is_shut() && ring.admits("acme", None).is_ok());
+    assert_eq!(ring.ring.admit_operator(&HeaderMap::new()), Ok(()));
+    let (record, key) = ring.add("acme").await;
+    assert!(ring.ring.refresh().await.is_empty());
+    assert_eq!((ring.admits("acme", None), ring.admits("acme", Some(&key))), (Err(Refusal::Unauthenticated), Ok(())));
+    assert_eq!(ring.admits("beta", Some(&key)), Err(Refusal::NotYours));
+    assert_eq!(ring.ring.admit_operator(&HeaderMap::new()), Err(Refusal::Unauthenticated));
+    // The last key goes; nobody is let in, now or by the next server.
+    log_of(&ring.store, "acme").revoke(&record.id).await.unwrap();
+    assert!(ring.ring.refresh().await.is_empty());
+    assert_eq!(ring.admits("acme", Some(&key)), Err(Refusal::Unauthenticated));
+    assert!(self::ring(ring.store.clone(), WithoutKeys::Open).await.unwrap().ring.is_shut());
+}
+
+#[tokio::test]
+async fn a_faulty_log_leaves_the_others_alone() {
+    let ring = ring(Store::memory(), WithoutKeys::Open).await.unwrap();
+    let (acmes, acme) = ring.add("acme").await;
+    let (betas, beta) = ring.add("beta").await;
+    assert!(ring.ring.refresh().await.is_empty());
+    let forged = serde_json::json!({"keys": [acmes]}).to_string();
+    let root = ring.store.tenant(&tenant("beta")).unwrap();
+    root.key_log().unwrap().append(1, forged.into()).await.unwrap();
+    log_of(&ring.store, "acme").revoke(&acmes.id).await.unwrap();
+    let failures = ring.ring.refresh().await;
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0].to_string().contains("tenants/beta/registry/keys/000002.json"), "{}", failures[0]);
+    assert_eq!(ring.admits("acme", Some(&acme)), Err(Refusal::Unauthenticated), "revoked");
+    assert_eq!(ring.admits("beta", Some(&beta)), Ok(()), "as before");
+    // It says so until it is mended.
+    assert_eq!(ring.ring.refresh().await.len(), 1);
+    let mended = serde_json::json!({"keys": [betas]}).to_string();
+    root.key_log().unwrap().append(2, mended.into()).await.unwrap();
+    assert!(ring.ring.refresh().await.is_empty());
 }

@@ -5,11 +5,14 @@ mod artifact;
 mod batch;
 #[cfg(feature = "http")]
 mod corpus;
+mod deploy;
 mod fallback;
 #[cfg(feature = "http")]
 mod http_access;
 #[cfg(feature = "http")]
 mod http_client;
+#[cfg(feature = "http")]
+mod http_deployment;
 #[cfg(feature = "http")]
 mod http_errors;
 #[cfg(feature = "http")]

@@ -23,7 +23,7 @@ async fn labels_move_and_every_move_is_on_record() {
     let root = published(&Store::memory(), &["v1", "v2", "v3"]).await;
     let registry = Registry::new(&root).unwrap();
     assert_eq!(registry.current().await.unwrap(), (0, Default::default()));
-    assert!(matches!(registry.rollback(&by("")).await, Err(Error::Registry { .. })));
+    assert!(matches!(registry.rollback(None, &by("")).await, Err(Error::Registry { .. })));
     registry.promote("v1", &by("first")).await.unwrap();
     registry.promote("v2", &by("better")).await.unwrap();
     let canary = Canary { version: "v3".into(), share: 0.1 };
@@ -33,10 +33,10 @@ async fn labels_move_and_every_move_is_on_record() {
     assert_eq!((number, deployment.production.as_deref()), (4, Some("v2")));
     assert_eq!((&deployment.canary, deployment.previous.as_slice()), (&Some(canary), &["v1".to_owned()][..]));
     assert_eq!(deployment.served().collect::<Vec<_>>(), ["v2", "v3", "v1"]);
-    let back = registry.rollback(&by("worse")).await.unwrap();
+    let back = registry.rollback(None, &by("worse")).await.unwrap();
     assert_eq!((back.production.as_deref(), back.previous.len()), (Some("v1"), 0));
     let history = registry.history(3).await.unwrap();
-    assert_eq!((history.len(), &history[0].action, &history[0].by), (3, &Action::Rollback, &by("worse")));
+    assert_eq!((history.len(), &history[0].action, &history[0].by), (3, &Action::Rollback { from: Some("v2".into()) }, &by("worse")));
     assert_eq!(history[0].deployment, back);
     assert_eq!(registry.latest_number().await.unwrap(), 5);
 }
@@ -81,6 +81,36 @@ async fn servers_that_decide_at_the_same_moment_agree() {
     for pair in history.windows(2) {
         assert_eq!(pair[0].deployment.previous.first(), pair[1].deployment.production.as_ref());
     }
+}
+
+#[tokio::test]
+async fn many_who_leave_the_same_version_go_back_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = published(&Store::local(folder.path()).unwrap(), &["v1", "v2", "v3"]).await;
+    let registry = Registry::new(&root).unwrap();
+    for version in ["v1", "v2", "v3"] {
+        registry.promote(version, &by("")).await.unwrap();
+    }
+    let mut servers = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let registry = Registry::new(&root).unwrap();
+        servers.spawn(async move { registry.rollback(Some("v3"), &by("v3 is ill")).await.is_ok() });
+    }
+    assert_eq!(servers.join_all().await.into_iter().filter(|won| *won).count(), 1);
+    assert_eq!(registry.current().await.unwrap().1.production.as_deref(), Some("v2"));
+    let late = registry.rollback(Some("v3"), &by("")).await.unwrap_err().to_string();
+    assert!(late.contains("\"v3\" is not there any more, \"v2\" is"), "{late}");
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_not_gone_back_to() {
+    let root = published(&Store::memory(), &["v1", "v2"]).await;
+    let registry = Registry::new(&root).unwrap();
+    registry.promote("v1", &by("")).await.unwrap();
+    registry.promote("v2", &by("")).await.unwrap();
+    root.model("v1").unwrap().delete("manifest.json").await.unwrap();
+    let refused = registry.rollback(None, &by("")).await.unwrap_err().to_string();
+    assert!(refused.contains("\"v1\" is not published"), "{refused}");
 }
 
 #[tokio::test]

@@ -60,6 +60,18 @@ impl NumberedLog {
         self.store.create(&Self::file_name(seen + 1), entry).await.map(|_| seen + 1)
     }
 
+    /// As [`NumberedLog::append`], of an entry that nobody else writes, because it holds something random: when it is there
+    /// already, it was sent twice because the first answer was lost on the way, and is no conflict.
+    ///
+    /// # Errors
+    /// As [`NumberedLog::append`].
+    pub async fn append_unique(&self, seen: u64, entry: Bytes) -> Result<u64> {
+        match self.append(seen, entry.clone()).await {
+            Err(Error::AlreadyExists { .. }) if self.get(seen + 1).await? == entry => Ok(seen + 1),
+            done => done,
+        }
+    }
+
     /// Adds an entry that does not depend on the ones before, retrying when others are faster.
     ///
     /// # Errors

@@ -58,6 +58,10 @@ async fn numbered_entries_of_two_writers_are_all_kept() {
         entries.dedup();
         assert_eq!(entries.len(), 40);
         assert!(matches!(log.append(3, "x".into()).await, Err(Error::AlreadyExists { .. })));
+        assert!(matches!(log.append_unique(3, "x".into()).await, Err(Error::AlreadyExists { .. })));
+        assert_eq!(log.append_unique(40, "mine".into()).await.unwrap(), 41);
+        assert_eq!(log.append_unique(40, "mine".into()).await.unwrap(), 41, "sent twice");
+        assert!(matches!(log.append(40, "mine".into()).await, Err(Error::AlreadyExists { .. })));
     }
 }
 

@@ -15,6 +15,18 @@ pub enum Auth {
 }
 
 impl Auth {
+    pub(super) fn asks_for_keys(&self) -> bool {
+        matches!(self, Self::Gate(gate) if gate.asks_for_keys())
+    }
+
+    /// Whose key a request came with.
+    pub(super) fn who(&self, headers: &HeaderMap) -> Option<String> {
+        match self {
+            Self::Open => None,
+            Self::Gate(gate) => gate.who(headers),
+        }
+    }
+
     /// Lets a request in that concerns all tenants.
     pub(super) fn admit_operator(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match self {
@@ -50,6 +62,18 @@ pub struct Ask<'r> {
     pub role: Role,
 }
 
+impl<'r> Ask<'r> {
+    /// A question; hosts need it to test a gate of theirs.
+    pub fn new(
+        headers: &'r HeaderMap,
+        tenant: Option<&'r TenantId>,
+        default: Option<&'r TenantId>,
+        role: Role,
+    ) -> Self {
+        Self { headers, tenant, default, role }
+    }
+}
+
 /// Decides which tenant a request may act for.
 ///
 /// The host implements it; the router calls it once for each request to a tenant's routes, before anything of the tenant
@@ -61,6 +85,17 @@ pub trait Gate: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`Refusal`]; the client learns nothing else, least of all whether a tenant exists.
     fn admit(&self, ask: &Ask<'_>) -> Result<TenantId, Refusal>;
+
+    /// Who an admitted request came from, in words without a secret: for the audit.
+    fn who(&self, headers: &HeaderMap) -> Option<String> {
+        let _ = headers;
+        None
+    }
+
+    /// False while everybody is let in, key or not: what `/openapi.json` says.
+    fn asks_for_keys(&self) -> bool {
+        true
+    }
 
     /// Lets a request in that concerns all tenants ([`Role::Operate`]). Nobody may unless an implementation says so.
     ///

@@ -19,11 +19,12 @@ use std::num::NonZeroU32;
 /// | 404 | `not-found` | no such route, tenant or product |
 /// | 405 | `method-not-allowed` | the route has other methods, listed in `Allow` |
 /// | 408 | `timed-out` | sending or answering took longer than the configured limit |
+/// | 409 | `conflict` | what serves is not what the change is about: look again |
 /// | 413 | `body-too-large` | the body exceeds the configured limit |
 /// | 415 | `unsupported-media-type` | the body is not declared as plain JSON |
 /// | 422 | `invalid-request`, `beyond-quota` | values break rules: each in `errors`, with its JSON pointer; more lists than the tenant has in a day |
 /// | 429 | `rate-limited`, `quota-exhausted` | the tenant's limits; `Retry-After` says when to come back |
-/// | 503 | `no-model`, `overloaded`, `ending` | the tenant has no model yet; too many requests are under way; the server is about to end |
+/// | 503 | `no-model`, `overloaded`, `ending`, `store-unavailable` | the tenant has no model yet; too many requests are under way; the server is about to end; a change of what serves could not be written |
 /// | 500 | `internal` | a defect of ours; nothing of it is told, it is logged |
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Problem {
@@ -74,6 +75,21 @@ impl Problem {
     /// The one answer for tenants that do not exist and those that are somebody else's.
     pub(super) fn unknown_tenant() -> Self {
         Self::not_found("there is no such tenant here")
+    }
+
+    /// Nothing to change: the host serves what it was built with.
+    pub(super) fn unmanaged() -> Self {
+        Self::not_found("this server does not follow a registry: nothing can be changed here")
+    }
+
+    fn conflict(detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+    }
+
+    /// What answers need is in memory; this one needed the store.
+    fn store_unavailable() -> Self {
+        let detail = "the store does not answer: nothing was changed, try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable", detail).after(5)
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -192,6 +208,14 @@ impl From<Error> for Problem {
             Error::Malformed { reason } => Self::malformed(reason),
             Error::UnknownProduct { product_id } => {
                 Self::not_found(format!("product {product_id:?} is not in the catalogue"))
+            }
+            Error::Registry { reason } => Self::conflict(reason),
+            Error::Core(recs_core::Error::Config { field, reason }) if field == "model version" => {
+                Self::invalid(vec![Fault::new("/version", reason)], 0)
+            }
+            Error::Core(error @ recs_core::Error::Store { .. }) => {
+                tracing::error!(%error, "the store does not answer");
+                Self::store_unavailable()
             }
             other => {
                 tracing::error!(error = %other, "a request failed");

@@ -70,12 +70,18 @@ impl<'f> Members<'f> {
         value
     }
 
-    fn refuse(&mut self, name: &str, detail: String) {
+    pub(super) fn refuse(&mut self, name: &str, detail: String) {
         self.faults.push(pointer(&self.at, name), detail);
     }
 
     pub(super) fn required_text(&mut self, name: &str, max_chars: usize) -> Option<String> {
         let value = self.require(name)?;
+        let at = self.pointer(name);
+        text(value, at, max_chars, self.faults)
+    }
+
+    pub(super) fn optional_text(&mut self, name: &str, max_chars: usize) -> Option<String> {
+        let value = self.take(name)?;
         let at = self.pointer(name);
         text(value, at, max_chars, self.faults)
     }

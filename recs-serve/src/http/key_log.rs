@@ -2,7 +2,8 @@
 
 use super::KeyRecord;
 use crate::error::{Error, Result};
-use recs_core::store::NumberedLog;
+use recs_core::store::{NumberedLog, Store, TenantRoot};
+use recs_core::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 
 /// Most tries against others who change keys at the same moment.
@@ -17,13 +18,30 @@ struct Entry {
 /// The keys of one tenant, or the operator's, in the store. Every change is a new entry made by conditional put: of two
 /// writers at the same moment neither undoes what the other did.
 #[derive(Debug, Clone)]
-pub struct KeyLog(NumberedLog);
+pub struct KeyLog {
+    log: NumberedLog,
+    /// Whose keys these are; None: the operator's. A record of anybody else is a forgery, or a file in the wrong place.
+    owner: Option<TenantId>,
+    /// Where it is, for messages.
+    place: String,
+}
 
 impl KeyLog {
-    /// Over a log: [`TenantRoot::key_log`](recs_core::store::TenantRoot::key_log) or
-    /// [`Store::operator_key_log`](recs_core::store::Store::operator_key_log).
-    pub fn new(log: NumberedLog) -> Self {
-        Self(log)
+    /// Those of a tenant.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn of_tenant(root: &TenantRoot) -> Result<Self> {
+        let place = root.store().show("registry/keys");
+        Ok(Self { log: root.key_log()?, owner: Some(root.tenant().clone()), place })
+    }
+
+    /// Those that open what concerns all tenants.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn of_operator(store: &Store) -> Result<Self> {
+        Ok(Self { log: store.operator_key_log()?, owner: None, place: store.show("operator/keys") })
     }
 
     /// Number of the latest change; 0 before any. Cheaper than [`KeyLog::load`]: for looking whether anything changed.
@@ -31,22 +49,32 @@ impl KeyLog {
     /// # Errors
     /// [`Error::Core`] when the store fails.
     pub async fn version(&self) -> Result<u64> {
-        Ok(self.0.latest_number().await?)
+        Ok(self.log.latest_number().await?)
     }
 
     /// The keys.
     ///
     /// # Errors
-    /// [`Error::Core`] when the store fails or the entry is no list of keys.
+    /// [`Error::Core`] when the store fails, when the entry is no list of keys, or has one of somebody else.
     pub async fn load(&self) -> Result<Vec<KeyRecord>> {
-        Ok(self.latest().await?.1.keys)
+        Ok(self.load_numbered().await?.1)
+    }
+
+    /// The keys, and the number of the change that they come from.
+    pub(super) async fn load_numbered(&self) -> Result<(u64, Vec<KeyRecord>)> {
+        let (number, entry) = self.latest().await?;
+        Ok((number, entry.keys))
     }
 
     /// Adds a key.
     ///
     /// # Errors
-    /// As [`KeyLog::load`]; [`Error::Config`] for an id that is there.
+    /// As [`KeyLog::load`]; [`Error::Config`] for an id that is there, and for a key of somebody else.
     pub async fn add(&self, record: &KeyRecord) -> Result<()> {
+        if record.tenant != self.owner {
+            let reason = format!("key {} is not of {}", record.id, shown(self.owner.as_ref()));
+            return Err(Error::config("keys", reason));
+        }
         self.change(|keys| {
             if keys.iter().any(|key| key.id == record.id) {
                 return Err(Error::config("keys", format!("{} is there already", record.id)));
@@ -74,10 +102,18 @@ impl KeyLog {
     }
 
     async fn latest(&self) -> Result<(u64, Entry)> {
-        let Some((number, entry)) = self.0.latest().await? else { return Ok((0, Entry::default())) };
-        let parsed = serde_json::from_slice(&entry);
-        let name = NumberedLog::file_name(number);
-        Ok((number, parsed.map_err(|e| recs_core::Error::document(name, e.to_string()))?))
+        let Some((number, entry)) = self.log.latest().await? else { return Ok((0, Entry::default())) };
+        let document = |reason: String| {
+            recs_core::Error::document(format!("{}/{}", self.place, NumberedLog::file_name(number)), reason)
+        };
+        let entry: Entry = serde_json::from_slice(&entry).map_err(|e| document(e.to_string()))?;
+        match entry.keys.iter().find(|key| key.tenant != self.owner) {
+            Some(key) => {
+                let (of, owner) = (shown(key.tenant.as_ref()), shown(self.owner.as_ref()));
+                Err(document(format!("key {} is of {of} among those of {owner}", key.id)).into())
+            }
+            None => Ok((number, entry)),
+        }
     }
 
     async fn change(&self, change: impl Fn(&mut Vec<KeyRecord>) -> Result<()>) -> Result<()> {
@@ -86,11 +122,16 @@ impl KeyLog {
             change(&mut entry.keys)?;
             let bytes = serde_json::to_vec_pretty(&entry)
                 .map_err(|e| recs_core::Error::document("keys", e.to_string()))?;
-            match self.0.append(number, bytes.into()).await {
+            // The same list by somebody else would be what is wanted, too.
+            match self.log.append_unique(number, bytes.into()).await {
                 Err(recs_core::Error::AlreadyExists { .. }) => {}
                 done => return done.map(drop).map_err(Error::from),
             }
         }
         Err(Error::config("keys", "others change them all the time: try again"))
     }
+}
+
+fn shown(owner: Option<&TenantId>) -> String {
+    owner.map_or_else(|| "the operator".to_owned(), |tenant| format!("tenant {tenant}"))
 }

@@ -130,6 +130,11 @@ impl ApiKeys {
         Ok(())
     }
 
+    /// True when it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.load().is_empty()
+    }
+
     fn known(&self, headers: &HeaderMap) -> Result<Known, Refusal> {
         let (id, secret) = key_of(headers).ok_or(Refusal::Unauthenticated)?;
         let given: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
@@ -153,6 +158,11 @@ impl Gate for ApiKeys {
             _ if !known.roles.contains(&ask.role) => Err(Refusal::Forbidden),
             _ => Ok(tenant),
         }
+    }
+
+    fn who(&self, headers: &HeaderMap) -> Option<String> {
+        let (id, _) = key_of(headers)?;
+        self.by_id.load().contains_key(id).then(|| format!("key {id}"))
     }
 
     fn admit_operator(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! What the router counts, in the text format of Prometheus.
 
+use crate::deploy::Side;
 use crate::retriever::{Reason, Recommendations};
 use axum::http::StatusCode;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -32,12 +33,18 @@ struct RouteLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabels {
     tenant: String,
+    side: &'static str,
     source: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TenantLabels {
     tenant: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    job: &'static str,
 }
 
 /// Counters of one router; nothing global.
@@ -48,6 +55,7 @@ pub(super) struct Metrics {
     seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     lists: Family<SourceLabels, Counter>,
     shortfalls: Family<TenantLabels, Counter>,
+    background_failures: Family<JobLabels, Counter>,
     pub(super) in_flight: Gauge,
 }
 
@@ -56,14 +64,17 @@ impl Default for Metrics {
         let (mut registry, requests) = (Registry::with_prefix("recs"), Family::default());
         let seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let (lists, shortfalls, in_flight) = (Family::default(), Family::default(), Gauge::default());
+        let background_failures = Family::default();
         registry.register("http_requests", "Requests answered, refused ones too", Family::clone(&requests));
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, Family::clone(&seconds));
-        registry.register("lists", "Lists of products, by what they began with", Family::clone(&lists));
+        registry.register("lists", "Lists of products, by who answered and what they began with", Family::clone(&lists));
         let help = "Lists with fewer products than asked for";
         registry.register("shortfalls", help, Family::clone(&shortfalls));
         registry.register("http_requests_in_flight", "Requests under way", Gauge::clone(&in_flight));
-        Self { registry, requests, seconds, lists, shortfalls, in_flight }
+        let help = "Failures of what runs beside the requests";
+        registry.register("background_failures", help, Family::clone(&background_failures));
+        Self { registry, requests, seconds, lists, shortfalls, background_failures, in_flight }
     }
 }
 
@@ -88,8 +99,13 @@ impl Metrics {
     pub(super) fn listed<'a>(
         &self,
         tenant: &TenantId,
+        side: Side,
         lists: impl IntoIterator<Item = &'a Recommendations<'a>>,
     ) {
+        let side = match side {
+            Side::Production => "production",
+            Side::Canary => "canary",
+        };
         let mut by_source = [0u64; SOURCES.len()];
         let mut short = 0;
         for list in lists {
@@ -99,11 +115,15 @@ impl Metrics {
             short += u64::from(list.shortfall.is_some());
         }
         for ((_, source), count) in SOURCES.iter().zip(by_source).filter(|(_, count)| *count > 0) {
-            self.lists.get_or_create(&SourceLabels { tenant: tenant.to_string(), source }).inc_by(count);
+            self.lists.get_or_create(&SourceLabels { tenant: tenant.to_string(), side, source }).inc_by(count);
         }
         if short > 0 {
             self.shortfalls.get_or_create(&TenantLabels { tenant: tenant.to_string() }).inc_by(short);
         }
+    }
+
+    pub(super) fn background_failed(&self, job: &'static str) {
+        self.background_failures.get_or_create(&JobLabels { job }).inc();
     }
 
     /// All of it, as OpenMetrics text.

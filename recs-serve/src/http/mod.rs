@@ -1,8 +1,8 @@
 //! The HTTP face: a thin skin over retrievers, for one tenant or many.
 //!
 //! ```text
-//! GET  /health /livez /readyz /model-info /metrics /openapi.json
-//! POST /recommend /recommend-batch /similar
+//! GET  /health /livez /readyz /model-info /deployment /deployment/history /metrics /openapi.json
+//! POST /recommend /recommend-batch /similar /deployment
 //! the same under /v1/tenants/{tenant}/...        errors: RFC 9457 problem details
 //! ```
 //!
@@ -14,6 +14,7 @@
 //! | `json.rs` | lists of products as JSON |
 //! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
 //! | `key_log.rs` | [`KeyLog`]: records of keys in the store |
+//! | `key_ring.rs` | [`KeyRing`]: the keys of several logs, followed while a server runs |
 //! | `limit.rs` | [`TenantLimits`]: requests a second and lists a day |
 //! | `observe.rs` | around every request: id, span, counting, limits on number and time |
 //! | `metrics.rs` | what is counted, as Prometheus text |
@@ -24,11 +25,13 @@
 //! | `body.rs` | content type and bytes of a body |
 //! | `fields.rs` | readers of JSON members that collect every fault with its pointer |
 //! | `request.rs` | [`parse_request`], [`parse_batch`], [`parse_similar`]: JSON -> requests |
+//! | `change.rs` | JSON -> a change of what serves |
 //! | `error.rs` | [`Problem`]: each failure with its status |
 //! | `handlers/` | one file a route |
 
 mod auth;
 mod body;
+mod change;
 mod connection;
 mod error;
 mod fields;
@@ -36,6 +39,7 @@ mod handlers;
 mod held;
 mod json;
 mod key_log;
+mod key_ring;
 mod keys;
 mod limit;
 mod metrics;
@@ -50,6 +54,7 @@ mod tenant;
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
 pub use error::Problem;
 pub use key_log::KeyLog;
+pub use key_ring::{KeyRing, WithoutKeys};
 pub use keys::{ApiKeys, KeyRecord, NewKey};
 pub use limit::TenantLimits;
 pub use request::{

@@ -1,5 +1,6 @@
 //! The description of the routes as OpenAPI 3.1, with the limits that the code enforces.
 
+use super::change::ACTIONS;
 use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS};
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, TIMESTAMPS};
 use serde_json::{Map, Value, json};
@@ -15,9 +16,15 @@ struct Route {
     problems: &'static [u16],
 }
 
+/// Names that a version can have.
+const VERSION: &str = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$";
+
 const OF_POSTS: [u16; 7] = [400, 408, 413, 415, 422, 429, 503];
 
-const ROUTES: [Route; 7] = [
+/// Of the routes that need the role `manage` and the store.
+const OF_CHANGES: [u16; 2] = [409, 429];
+
+const ROUTES: [Route; 10] = [
     Route::get("/health", "What is loaded", "Health", &[]),
     Route::get("/livez", "Does the process answer", "Status", &[]),
     Route::get("/readyz", "Is there a model to answer with", "Status", &[503]),
@@ -25,6 +32,9 @@ const ROUTES: [Route; 7] = [
     Route::post("/recommend", "Products for one customer", "Request", "Answer"),
     Route::post("/recommend-batch", "Products for up to a thousand customers", "Batch", "BatchAnswer"),
     Route::post("/similar", "Products like a product", "SimilarRequest", "SimilarAnswer"),
+    Route::get("/deployment", "Which versions serve", "Deployment", &[429]),
+    Route::post("/deployment", "Change which versions serve", "Change", "Deployment"),
+    Route::get("/deployment/history", "Who changed what serves", "History", &[429]),
 ];
 
 impl Route {
@@ -56,7 +66,8 @@ impl Route {
         );
         // A tenant that is not there, or a product; time and room run out on every route.
         let of_all = if is_open { &[408, 503][..] } else { &[401, 403, 404, 408, 503] };
-        for status in of_all.iter().chain(self.problems) {
+        let of_change = if self.body == Some("Change") { &OF_CHANGES[..] } else { &[] };
+        for status in of_all.iter().chain(self.problems).chain(of_change) {
             responses.insert(status.to_string(), problem());
         }
         let mut operation = json!({"summary": self.summary, "responses": responses});
@@ -72,7 +83,7 @@ impl Route {
         if has_keys && !is_open {
             operation["security"] = json!([{"header": []}, {"bearer": []}]);
         }
-        json!({self.method: operation})
+        operation
     }
 }
 
@@ -80,8 +91,12 @@ impl Route {
 pub(super) fn document(has_keys: bool) -> Value {
     let mut paths = Map::new();
     for route in &ROUTES {
-        paths.insert(route.path.into(), route.operation(false, has_keys));
-        paths.insert(format!("/v1/tenants/{{tenant}}{}", route.path), route.operation(true, has_keys));
+        for (path, is_prefixed) in
+            [(route.path.to_owned(), false), (format!("/v1/tenants/{{tenant}}{}", route.path), true)]
+        {
+            let operations = paths.entry(path).or_insert_with(|| json!({}));
+            operations[route.method] = route.operation(is_prefixed, has_keys);
+        }
     }
     let mut document = json!({
         "openapi": "3.1.0",
@@ -160,6 +175,7 @@ fn asked() -> Vec<(&'static str, Value)> {
     let requests =
         json!({"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": schema_named("Request")});
     vec![
+        ("Change", json!({"oneOf": changes(&optional(text.clone()))})),
         ("Request", object(&["customer_id", "city", "revenue"], &request)),
         (
             "Batch",
@@ -170,6 +186,31 @@ fn asked() -> Vec<(&'static str, Value)> {
             object(&["product_id"], &json!({"product_id": text, "num_recommendations": optional(k)})),
         ),
     ]
+}
+
+/// One for each action: what else it needs.
+fn changes(why: &Value) -> Vec<Value> {
+    let version = json!({"type": "string", "pattern": VERSION});
+    let from = json!({"type": ["string", "null"], "pattern": VERSION, "description": "only if this is in production"});
+    let share = json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "of the customers"});
+    let of_action = |action: &&str| {
+        let mut members = json!({"action": {"const": action}, "why": why});
+        let required: &[&str] = match *action {
+            "promote" | "shadow" => &["action", "version"],
+            "canary" => &["action", "version", "share"],
+            _ => &["action"],
+        };
+        for (name, schema) in [("version", &version), ("share", &share)] {
+            if required.contains(&name) {
+                members[name] = schema.clone();
+            }
+        }
+        if *action == "rollback" {
+            members["from"] = from.clone();
+        }
+        object(required, &members)
+    };
+    ACTIONS.iter().map(of_action).collect()
 }
 
 fn answered() -> Vec<(&'static str, Value)> {
@@ -200,6 +241,7 @@ fn answered() -> Vec<(&'static str, Value)> {
     });
     let result = json!({
         "customer_id": text, "recommendations": items, "inference_time_ms": number, "shortfall": shortfall, "explain": explain,
+        "model_version": {"type": "string", "description": "where a version on trial answered instead of the batch's"},
     });
     let result = object(&["customer_id", "recommendations", "inference_time_ms"], &result);
     let batch = json!({
@@ -244,6 +286,18 @@ fn described() -> Vec<(&'static str, Value)> {
         "performance_metrics": {"type": ["object", "null"]},
         "batch_capabilities": object(&["max_batch_size", "endpoints"], &capabilities),
     });
+    let version = json!({"type": ["string", "null"]});
+    let canary = object(&["version", "share"], &json!({"version": text, "share": {"type": "number"}}));
+    let mut deployment = json!({
+        "production": version, "canary": {"anyOf": [canary, {"type": "null"}]}, "shadow": version,
+        "previous": {"type": "array", "items": text},
+    });
+    let deployed = object(&["production", "canary", "shadow", "previous"], &deployment);
+    let line = json!({"at": text, "who": text, "why": text, "change": {"type": "object"}, "deployment": deployed});
+    let line = object(&["at", "who", "why", "change", "deployment"], &line);
+    let history = object(&["changes"], &json!({"changes": {"type": "array", "items": line}}));
+    deployment["loaded"] = json!({"type": "array", "items": text});
+    let deployment = object(&["production", "canary", "shadow", "previous", "loaded"], &deployment);
     let fault = object(&["pointer", "detail"], &json!({"pointer": text, "detail": text}));
     let problem = json!({
         "type": text, "title": text, "status": whole, "detail": text, "instance": text,
@@ -257,6 +311,8 @@ fn described() -> Vec<(&'static str, Value)> {
             object(&["status", "model_loaded", "model_version", "timestamp", "max_batch_size"], &health),
         ),
         ("ModelInfo", object(&info_members, &info)),
+        ("Deployment", deployment),
+        ("History", history),
         ("Status", object(&["status"], &json!({"status": text}))),
         ("Problem", object(&["type", "title", "status", "detail"], &problem)),
     ]

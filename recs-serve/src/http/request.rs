@@ -67,11 +67,11 @@ pub fn parse_similar(body: &[u8]) -> Result<SimilarRequest> {
     finish(request, faults)
 }
 
-fn parse(body: &[u8]) -> Result<Value> {
+pub(super) fn parse(body: &[u8]) -> Result<Value> {
     serde_json::from_slice(body).map_err(|e| Error::Malformed { reason: e.to_string() })
 }
 
-fn finish<T>(read: Option<T>, faults: Faults) -> Result<T> {
+pub(super) fn finish<T>(read: Option<T>, faults: Faults) -> Result<T> {
     faults.into_result()?;
     // Whoever gives nothing has said why.
     read.ok_or(Error::Worker { doing: "reading a request" })

@@ -1,10 +1,10 @@
 //! Routes, limits, and catching panics.
 
-use super::handlers::{health, json_response, metrics, model_info, recommend, similar};
+use super::handlers::{deployment, health, json_response, metrics, model_info, recommend, similar};
 use super::{AppState, Auth, Problem};
 use super::{observe, openapi};
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -26,13 +26,16 @@ pub(super) struct Served {
 /// (`enable_time`).
 pub fn router(state: AppState, auth: Auth) -> Router {
     let max_body_bytes = state.config().max_body_bytes;
-    let description = Bytes::from(openapi::document(matches!(auth, Auth::Gate(_))).to_string());
+    let descriptions = [false, true].map(|keys| Bytes::from(openapi::document(keys).to_string()));
+    let describe = async move |State(served): State<Served>| {
+        json_response(descriptions[usize::from(served.auth.asks_for_keys())].clone())
+    };
     let served = Served { state, auth };
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
-        .route("/openapi.json", get(async move || json_response(description.clone())))
+        .route("/openapi.json", get(describe))
         .merge(tenant_routes())
         .nest("/v1/tenants/{tenant}", tenant_routes().merge(tenant_probes()))
         .fallback(async || Problem::not_found("there is no such route"))
@@ -50,6 +53,8 @@ fn tenant_routes() -> Router<Served> {
         .route("/recommend", post(recommend::recommend))
         .route("/recommend-batch", post(recommend::recommend_batch))
         .route("/similar", post(similar::similar))
+        .route("/deployment", get(deployment::current).post(deployment::change))
+        .route("/deployment/history", get(deployment::history))
 }
 
 fn tenant_probes() -> Router<Served> {

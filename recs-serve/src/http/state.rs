@@ -5,6 +5,8 @@ use super::limit::{Limiter, TenantLimits};
 use super::metrics::Metrics;
 use super::observe::Traffic;
 use crate::error::{Error, Result};
+use crate::deploy::{Live, Serving};
+use crate::registry::Registry;
 use crate::retriever::{Host, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use recs_core::tenant::TenantId;
@@ -66,7 +68,9 @@ struct Shared {
 /// What belongs to one tenant.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) model: ArcSwapOption<Retriever>,
+    pub(super) live: Arc<Live>,
+    /// For the routes that change what serves.
+    pub(super) registry: ArcSwapOption<Registry>,
     pub(super) limiter: ArcSwap<Limiter>,
     /// For its requests under way.
     pub(super) room: Arc<Semaphore>,
@@ -75,7 +79,7 @@ pub(super) struct Slot {
 impl Slot {
     fn new(config: &ServeConfig) -> Self {
         let room = config.max_in_flight_of_tenant.min(Semaphore::MAX_PERMITS);
-        Self { model: ArcSwapOption::default(), limiter: ArcSwap::default(), room: Arc::new(Semaphore::new(room)) }
+        Self { live: Arc::default(), registry: ArcSwapOption::default(), limiter: ArcSwap::default(), room: Arc::new(Semaphore::new(room)) }
     }
 }
 
@@ -118,19 +122,43 @@ impl AppState {
         });
     }
 
-    /// Serves `retriever` from now on and gives back what was served before. Adds a tenant that is not known.
+    /// Serves `retriever` and nothing beside it from now on, and gives back what was in production before. Adds a tenant that is not known.
     pub fn swap(&self, tenant: &TenantId, retriever: Arc<Retriever>) -> Option<Arc<Retriever>> {
         loop {
             if let Some(slot) = self.0.tenants.load().get(tenant) {
-                return slot.model.swap(Some(retriever));
+                let before = slot.live.swap(Serving::only(retriever));
+                return before.production.as_ref().map(|version| Arc::clone(version.retriever()));
             }
             self.add(tenant);
         }
     }
 
-    /// The model of a tenant: None for a tenant that is not known, `Some(None)` for one without a model.
+    /// Where the versions of a tenant are swapped: what a [`Deployer`](crate::deploy::Deployer) is given. Adds a tenant that is
+    /// not known.
+    pub fn live(&self, tenant: &TenantId) -> Arc<Live> {
+        loop {
+            if let Some(slot) = self.slot(tenant) {
+                return Arc::clone(&slot.live);
+            }
+            self.add(tenant);
+        }
+    }
+
+    /// Lets keys with the role `manage` change what a tenant's servers serve. Adds a tenant that is not known.
+    pub fn manage(&self, tenant: &TenantId, registry: Registry) {
+        let registry = Arc::new(registry);
+        loop {
+            if let Some(slot) = self.slot(tenant) {
+                return slot.registry.store(Some(registry));
+            }
+            self.add(tenant);
+        }
+    }
+
+    /// The model that a tenant has in production: None for a tenant that is not known, `Some(None)` for one without a model.
     pub fn model(&self, tenant: &TenantId) -> Option<Option<Arc<Retriever>>> {
-        Some(self.slot(tenant)?.model.load_full())
+        let serving = self.slot(tenant)?.live.serving();
+        Some(serving.production.as_ref().map(|version| Arc::clone(version.retriever())))
     }
 
     /// Limits what a tenant may ask from now on; counting begins anew. Adds a tenant that is not known.
@@ -154,6 +182,11 @@ impl AppState {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Counts a failure of something that runs beside the requests, by its name: `recs_background_failures`.
+    pub fn background_failed(&self, job: &'static str) {
+        self.0.metrics.background_failed(job);
     }
 
     pub(super) fn traffic(&self) -> &Traffic {
@@ -193,7 +226,7 @@ impl AppState {
             return false;
         }
         let tenants = self.0.tenants.load();
-        let has_model = |slot: &Arc<Slot>| slot.model.load().is_some();
+        let has_model = |slot: &Arc<Slot>| slot.live.has_production();
         match &self.0.config.default_tenant {
             Some(tenant) => tenants.get(tenant).is_some_and(has_model),
             None => tenants.values().any(has_model),

@@ -4,7 +4,8 @@ use super::observe::Known;
 use super::router::Served;
 use super::state::Slot;
 use super::{Ask, Auth, Problem, Role};
-use crate::retriever::Retriever;
+use crate::deploy::{Serving, Version};
+use crate::registry::Registry;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use recs_core::tenant::TenantId;
@@ -20,26 +21,55 @@ pub(super) struct Admitted {
 pub(super) struct Loaded {
     pub(super) tenant: TenantId,
     pub(super) slot: Arc<Slot>,
-    pub(super) retriever: Arc<Retriever>,
+    pub(super) serving: Arc<Serving>,
+    /// In production.
+    pub(super) version: Arc<Version>,
+}
+
+/// A tenant whose key may change what its servers serve; where nothing can be changed the route answers 404.
+pub(super) struct Managed {
+    pub(super) slot: Arc<Slot>,
+    pub(super) registry: Arc<Registry>,
+    /// Whose key it is, for the audit.
+    pub(super) who: String,
+}
+
+impl FromRequestParts<Served> for Managed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
+        let Admitted { slot, .. } = admitted(parts, served, Role::Manage).await?;
+        slot.limiter.load().request()?;
+        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+            served.state.traffic().take_room(known, &slot)?;
+        }
+        let registry = slot.registry.load_full().ok_or_else(Problem::unmanaged)?;
+        let who = served.auth.who(&parts.headers).unwrap_or_else(|| "somebody without a key".into());
+        Ok(Self { slot, registry, who })
+    }
 }
 
 impl FromRequestParts<Served> for Admitted {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let tenant = admit(parts, served, Role::Predict).await?;
-        let slot = served.state.slot(&tenant).ok_or_else(Problem::unknown_tenant)?;
-        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
-            let _ = known.tenant.set(tenant.clone());
-        }
-        Ok(Self { tenant, slot })
+        admitted(parts, served, Role::Predict).await
     }
 }
 
+async fn admitted(parts: &mut Parts, served: &Served, role: Role) -> Result<Admitted, Problem> {
+    let tenant = admit(parts, served, role).await?;
+    let slot = served.state.slot(&tenant).ok_or_else(Problem::unknown_tenant)?;
+    if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+        let _ = known.tenant.set(tenant.clone());
+    }
+    Ok(Admitted { tenant, slot })
+}
+
 impl Admitted {
-    /// The model, if one is loaded.
-    pub(super) fn model(&self) -> Option<Arc<Retriever>> {
-        self.slot.model.load_full()
+    /// The model in production, if one is.
+    pub(super) fn model(&self) -> Option<Arc<Version>> {
+        self.slot.live.serving().production.clone()
     }
 }
 
@@ -52,8 +82,9 @@ impl FromRequestParts<Served> for Loaded {
         if let Some(known) = parts.extensions.get::<Arc<Known>>() {
             served.state.traffic().take_room(known, &admitted.slot)?;
         }
-        let retriever = admitted.model().ok_or_else(Problem::no_model)?;
-        Ok(Self { tenant: admitted.tenant, slot: admitted.slot, retriever })
+        let serving = admitted.slot.live.serving();
+        let version = serving.production.clone().ok_or_else(Problem::no_model)?;
+        Ok(Self { tenant: admitted.tenant, slot: admitted.slot, serving, version })
     }
 }
 

@@ -1,7 +1,7 @@
 //! One line of the audit.
 
 use super::{By, Canary, Deployment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use recs_core::store::NumberedLog;
 use serde::{Deserialize, Serialize};
 
@@ -15,16 +15,25 @@ pub enum Action {
         version: String,
     },
     /// The version before came back.
-    Rollback,
+    Rollback {
+        /// The one that was left; whoever decided saw it in production.
+        from: Option<String>,
+    },
     /// A trial began, changed or ended.
     Canary {
         /// None: it ended.
         canary: Option<Canary>,
+        /// The version that it is about to end for, by whoever decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<String>,
     },
     /// A version answers unseen, or no longer.
     Shadow {
         /// None: no longer.
         version: Option<String>,
+        /// The version that is to end, by whoever decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<String>,
     },
 }
 
@@ -42,6 +51,8 @@ pub struct Change {
 /// As it stands in the log.
 #[derive(Serialize, Deserialize)]
 struct Entry {
+    /// Random: of two who say the same at the same moment, the log knows which one it took.
+    id: String,
     at: String,
     who: String,
     why: String,
@@ -53,7 +64,11 @@ struct Entry {
 impl Change {
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
         let By { at, who, why } = self.by.clone();
-        let entry = Entry { at, who, why, action: self.action.clone(), deployment: self.deployment.clone() };
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| Error::registry(format!("no random bytes: {e}")))?;
+        let id = format!("{:016x}", u64::from_le_bytes(random));
+        let (action, deployment) = (self.action.clone(), self.deployment.clone());
+        let entry = Entry { id, at, who, why, action, deployment };
         let json = serde_json::to_vec_pretty(&entry);
         Ok(json.map_err(|e| recs_core::Error::document("deployment", e.to_string()))?)
     }

@@ -41,9 +41,15 @@ impl Deployment {
         let mut after = self.clone();
         match action {
             Action::Promote { version } => after.promote(version)?,
-            Action::Rollback => after.roll_back()?,
-            Action::Canary { canary } => after.set_canary(canary.clone())?,
-            Action::Shadow { version } => after.shadow.clone_from(version),
+            Action::Rollback { from } => after.roll_back(from.as_deref())?,
+            Action::Canary { canary, seen } => {
+                still(seen.as_deref(), self.canary.as_ref().map(|canary| canary.version.as_str()))?;
+                after.set_canary(canary.clone())?;
+            }
+            Action::Shadow { version, seen } => {
+                still(seen.as_deref(), self.shadow.as_deref())?;
+                after.shadow.clone_from(version);
+            }
         }
         Ok(after)
     }
@@ -62,13 +68,15 @@ impl Deployment {
     }
 
     /// The version that is left does not become one to go back to: rolling back twice goes back twice.
-    fn roll_back(&mut self) -> Result<()> {
+    fn roll_back(&mut self, from: Option<&str>) -> Result<()> {
+        still(from, self.production.as_deref())?;
         if self.previous.is_empty() {
             return Err(Error::registry("there is no version to go back to"));
         }
         self.production = Some(self.previous.remove(0));
         let production = self.production.as_deref();
         self.canary = self.canary.take().filter(|canary| production != Some(canary.version.as_str()));
+        self.shadow = self.shadow.take().filter(|shadow| production != Some(shadow.as_str()));
         Ok(())
     }
 
@@ -99,6 +107,14 @@ impl Deployment {
     }
 }
 
+/// Who decides about a version decides about no other that came since.
+fn still(seen: Option<&str>, now: Option<&str>) -> Result<()> {
+    let Some(seen) = seen.filter(|_| seen != now) else { return Ok(()) };
+    let now = now.unwrap_or("none");
+    let reason = format!("version {seen:?} is not there any more, {now:?} is: look at it and decide again");
+    Err(Error::registry(reason))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,10 +126,10 @@ mod tests {
         let canary = (version(), prop_oneof![Just(0.0), Just(0.1), Just(1.0), Just(1.5), Just(f64::NAN)]);
         prop_oneof![
             3 => version().prop_map(|version| Action::Promote { version }),
-            2 => Just(Action::Rollback),
+            2 => proptest::option::of(version()).prop_map(|from| Action::Rollback { from }),
             2 => proptest::option::of(canary.prop_map(|(version, share)| Canary { version, share }))
-                .prop_map(|canary| Action::Canary { canary }),
-            1 => proptest::option::of(version()).prop_map(|version| Action::Shadow { version }),
+                .prop_map(|canary| Action::Canary { canary, seen: None }),
+            1 => proptest::option::of(version()).prop_map(|version| Action::Shadow { version, seen: None }),
         ]
     }
 
@@ -129,11 +145,15 @@ mod tests {
                     prop_assert!(after.production.is_some() && after.production.as_ref() != Some(&canary.version));
                 }
                 prop_assert!(after.previous.len() <= KEPT_VERSIONS);
+                if !matches!(action, Action::Shadow { .. } | Action::Canary { .. }) {
+                    prop_assert!(after.shadow.is_none() || after.shadow != after.production);
+                }
                 prop_assert!(state.production.is_none() || after.production.is_some(), "nothing serves any more");
                 if let (Action::Promote { version }, Some(before)) = (&action, &state.production) {
                     prop_assert_eq!(after.production.as_ref(), Some(version));
                     prop_assert_eq!(after.previous.first(), Some(before));
-                    let back = after.after(&Action::Rollback).unwrap();
+                    let back = after.after(&Action::Rollback { from: Some(version.clone()) }).unwrap();
+                    prop_assert!(back.after(&Action::Rollback { from: Some(version.clone()) }).is_err(), "twice");
                     prop_assert_eq!(back.production.as_ref(), Some(before));
                 }
                 state = after;

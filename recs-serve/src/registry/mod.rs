@@ -95,12 +95,16 @@ impl Registry {
         self.change(Action::Promote { version: version.to_owned() }, by).await
     }
 
-    /// Goes back to the version before.
+    /// Goes back from the version `from`, or from the one that is in production now, to the one before it. Several who decide
+    /// at the same moment to leave the same version go back once.
     ///
     /// # Errors
-    /// [`Error::Registry`] when there is none; [`Error::Core`] when the store fails.
-    pub async fn rollback(&self, by: &By) -> Result<Deployment> {
-        self.change(Action::Rollback, by).await
+    /// [`Error::Registry`] when there is none to go back to, when it is not published any more, or when `from` is not in
+    /// production (any more); [`Error::Core`] when the store fails.
+    pub async fn rollback(&self, from: Option<&str>, by: &By) -> Result<Deployment> {
+        let (_, seen) = self.current().await?;
+        let from = from.map(str::to_owned).or(seen.production);
+        self.change(Action::Rollback { from }, by).await
     }
 
     /// Lets a version answer a share of the customers, above 0 and at most 1; None ends it.
@@ -111,7 +115,7 @@ impl Registry {
         if let Some(canary) = &canary {
             self.published(&canary.version).await?;
         }
-        self.change(Action::Canary { canary }, by).await
+        self.change(Action::Canary { canary, seen: None }, by).await
     }
 
     /// Lets a version answer every request beside production, without anybody being told; None ends it.
@@ -122,7 +126,24 @@ impl Registry {
         if let Some(version) = version {
             self.published(version).await?;
         }
-        self.change(Action::Shadow { version: version.map(str::to_owned) }, by).await
+        self.change(Action::Shadow { version: version.map(str::to_owned), seen: None }, by).await
+    }
+
+    /// Ends a trial, if it is still the one that was `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] when there is another one now; [`Error::Core`] when the store fails.
+    pub async fn end_canary(&self, seen: Option<&Canary>, by: &By) -> Result<Deployment> {
+        let seen = seen.map(|canary| canary.version.clone());
+        self.change(Action::Canary { canary: None, seen }, by).await
+    }
+
+    /// Ends an unseen run, if it is still that of the version `seen`.
+    ///
+    /// # Errors
+    /// As [`Registry::end_canary`].
+    pub async fn end_shadow(&self, seen: Option<&str>, by: &By) -> Result<Deployment> {
+        self.change(Action::Shadow { version: None, seen: seen.map(str::to_owned) }, by).await
     }
 
     /// A version that is whole has its manifest.
@@ -140,8 +161,11 @@ impl Registry {
         for _ in 0..TRIES {
             let (number, before) = self.current().await?;
             let deployment = before.after(&action)?;
+            if let (Action::Rollback { .. }, Some(back)) = (&action, &deployment.production) {
+                self.published(back).await?;
+            }
             let change = Change { by: by.clone(), action: action.clone(), deployment };
-            match self.log.append(number, change.to_json()?.into()).await {
+            match self.log.append_unique(number, change.to_json()?.into()).await {
                 Err(recs_core::Error::AlreadyExists { .. }) => {}
                 done => return done.map(|_| change.deployment).map_err(Error::from),
             }

@@ -16,12 +16,14 @@
 //! | `rules.rs` | exclude, allow, categories, boosts and pins in numbers of the catalogue |
 //! | `query.rs` | request -> row of the query tower, by the roles of the schema |
 //! | `fallback.rs` | bestsellers of segments and of everybody |
+//! | `examine.rs` | what a model says about itself before it serves |
 //! | `catalogue.rs` | products by id and category; what a model must fulfil to be served |
 //! | `similar.rs` | [`Retriever::similar`] |
 
 mod answer;
 mod catalogue;
 mod draft;
+mod examine;
 mod fallback;
 mod query;
 mod recommend;
@@ -92,10 +94,15 @@ impl Retriever {
     /// [`Error::Model`] when parts of the artifact contradict each other, [`Error::NonFinite`] for a vector that cannot
     /// be searched, [`Error::Core`] when schema, vocabulary and weights do not fit.
     pub fn new(artifact: Arc<ModelArtifact>, host: Host) -> Result<Self> {
-        let candidates = Arc::clone(&artifact.candidates);
-        let build = || Index::auto(candidates, &IndexConfig::default(), &CancelToken::new());
-        let index = host.workers.install(build)?;
+        let index = host.workers.install(|| index_of(&artifact))?;
         Self::with_index(artifact, Arc::new(index), host)
+    }
+
+    /// As [`Retriever::new`], by `threads` threads of its own, so that those of the host go on answering; 0 means one for each
+    /// core.
+    pub(crate) fn built_by(artifact: ModelArtifact, host: Host, threads: usize) -> Result<Self> {
+        let index = Workers::new(threads)?.install(|| index_of(&artifact))?;
+        Self::with_index(Arc::new(artifact), Arc::new(index), host)
     }
 
     /// Serves a model by an index of yours over the same vectors in the same order.
@@ -151,4 +158,8 @@ impl Retriever {
     pub fn search_cost(&self) -> usize {
         self.index.len().saturating_mul(self.index.dim())
     }
+}
+
+fn index_of(artifact: &ModelArtifact) -> Result<Index> {
+    Index::auto(Arc::clone(&artifact.candidates), &IndexConfig::default(), &CancelToken::new())
 }

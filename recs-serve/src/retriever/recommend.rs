@@ -16,13 +16,13 @@ const ENCODE_ROWS: usize = 128;
 const DEEPER: usize = 4;
 
 /// What is known about a request before anything is scored.
-struct Plan<'r> {
+pub(super) struct Plan<'r> {
     rules: Rules,
     bought: &'r [u32],
     counts: &'r [u32],
     segment: Option<Bestsellers<'r>>,
     /// `Model` or `FeaturesOnly`; None when the model knows neither customer nor city.
-    by_model: Option<Reason>,
+    pub(super) by_model: Option<Reason>,
     /// The customer is in the vocabulary without a training row: nothing was learned about them, so the model is not to
     /// see who they are.
     is_untrained: bool,
@@ -128,7 +128,7 @@ impl Retriever {
         .collect()
     }
 
-    fn plan(&self, request: &Request) -> Plan<'_> {
+    pub(super) fn plan(&self, request: &Request) -> Plan<'_> {
         let position = self.customers.position(&request.customer_id);
         let has_id = self.encoder.knows_customer(&request.customer_id);
         // A model without a table of customers is taken by its vocabulary's word.
@@ -154,7 +154,7 @@ impl Retriever {
     ///
     /// # Shapes
     /// `[requests, dim]`.
-    fn embed(&self, requests: &[(&Request, &Plan<'_>)]) -> Result<Array2<f32>> {
+    pub(super) fn embed(&self, requests: &[(&Request, &Plan<'_>)]) -> Result<Array2<f32>> {
         let now = self.host.clock.unix_seconds();
         let encode = |requests: &[(&Request, &Plan<'_>)]| {
             let mut columns = TowerColumns::default();

@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, command: &DeployCommand) -> Result<Re
             };
             registry.promote(&version, &by(why)).await?
         }
-        DeployCommand::Rollback { why } => registry.rollback(&by(why)).await?,
+        DeployCommand::Rollback { why } => registry.rollback(None, &by(why)).await?,
     };
     Ok(report(&deployment))
 }

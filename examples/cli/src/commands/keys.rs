@@ -18,12 +18,12 @@ pub(super) async fn run(context: &Context, command: &KeysCommand) -> Result<Repo
 
 /// The log of the tenant's keys.
 pub(super) fn of_tenant(context: &Context) -> Result<KeyLog> {
-    Ok(KeyLog::new(context.root.key_log()?))
+    Ok(KeyLog::of_tenant(&context.root)?)
 }
 
 /// The log of the keys that open what concerns all tenants.
 pub(super) fn of_operator(store: &Store) -> Result<KeyLog> {
-    Ok(KeyLog::new(store.operator_key_log()?))
+    Ok(KeyLog::of_operator(store)?)
 }
 
 async fn add(context: &Context, roles: &[KeyRole], note: &str) -> Result<Report> {
@@ -63,7 +63,7 @@ async fn revoke(context: &Context, id: &str) -> Result<Report> {
         of_tenant(context)?.revoke(id).await?
     }
     let mut report = Report::default();
-    report.line(format!("{id} opens nothing any more; running servers know within seconds"));
+    report.line(format!("{id} opens nothing any more. Running servers look every 5 seconds; one whose store does not answer goes on with the keys it knew"));
     report.set("revoked", json!(id));
     Ok(report)
 }

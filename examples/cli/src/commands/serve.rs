@@ -5,7 +5,7 @@ use crate::args::ServeArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
-use recs_serve::http::{ApiKeys, AppState, Auth, KeyLog, KeyRecord, ServeConfig, ServerConfig, router};
+use recs_serve::http::{AppState, Auth, KeyRing, ServeConfig, ServerConfig, WithoutKeys, router};
 use recs_serve::retriever::{Host, Retriever};
 use recs_serve::workers::Workers;
 use serde_json::json;
@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// A revoked key opens nothing after so long.
+/// How often keys are looked for: a revoked one opens nothing after so long, as long as the store answers.
 const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);
+const NO_KEYS: &str = "requests from other machines need a key, and after the first was made all do: make one with \
+                       `recs keys add`, or listen on 127.0.0.1 before there is any";
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     let artifact = model(context, args).await?;
@@ -33,9 +35,16 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     let bound = listener.local_addr().map_err(|source| Error::Listen { address: address.clone(), source })?;
     let mut err = std::io::stderr();
     let _ = writeln!(err, "serving model {version} of {tenant} on http://{bound} (Ctrl-C stops)");
-    let auth = auth(context, bound.ip().is_loopback()).await?;
+    let auth = auth(context, &state, bound.ip().is_loopback()).await?;
     let server = ServerConfig::default();
-    recs_serve::http::serve(listener, router(state, auth), &server, stopped()).await?;
+    let grace = Duration::from_secs(settings.grace_seconds);
+    let stop = async {
+        stopped().await;
+        // Load balancers are to send nobody before the door closes.
+        state.retire();
+        tokio::time::sleep(grace).await;
+    };
+    recs_serve::http::serve(listener, router(state.clone(), auth), &server, stop).await?;
     let mut report = Report::default();
     report.line("stopped");
     report.set("address", json!(bound.to_string()));
@@ -51,45 +60,16 @@ async fn model(context: &Context, args: &ServeArgs) -> Result<ModelArtifact> {
     }
 }
 
-/// Keys are asked for as soon as there are any, and always unless only this machine can connect.
-async fn auth(context: &Context, is_loopback: bool) -> Result<Auth> {
+/// Keys are asked for as soon as one was ever made, and always unless only this machine can connect.
+async fn auth(context: &Context, state: &AppState, is_loopback: bool) -> Result<Auth> {
     let logs = [keys::of_tenant(context)?, keys::of_operator(&context.config.store()?)?];
-    let (version, records) = load(&logs).await?;
-    if records.is_empty() {
-        let reason =
-            "requests from other machines need a key: make one with `recs keys add`, or listen on 127.0.0.1";
-        return if is_loopback { Ok(Auth::Open) } else { Err(Error::config("serve.listen", reason)) };
+    let without = if is_loopback { WithoutKeys::Open } else { WithoutKeys::Closed };
+    let ring = Arc::new(KeyRing::load(logs, without).await?);
+    if ring.is_shut() {
+        return Err(Error::config("serve.listen", NO_KEYS));
     }
-    let known = Arc::new(ApiKeys::new(&records)?);
-    tokio::spawn(follow(logs, version, Arc::clone(&known)));
-    Ok(Auth::Gate(known))
-}
-
-/// Number of changes, and the keys after them.
-async fn load(logs: &[KeyLog]) -> Result<(u64, Vec<KeyRecord>)> {
-    let (mut version, mut records) = (0, Vec::new());
-    for log in logs {
-        version += log.version().await?;
-        records.extend(log.load().await?);
-    }
-    Ok((version, records))
-}
-
-/// Looks for keys that were added or revoked. What fails is tried again: the keys known stay in force meanwhile.
-async fn follow(logs: [KeyLog; 2], mut seen: u64, known: Arc<ApiKeys>) {
-    loop {
-        tokio::time::sleep(LOOK_FOR_KEYS).await;
-        let mut version = 0;
-        for log in &logs {
-            version += log.version().await.unwrap_or_default();
-        }
-        if version > seen
-            && let Ok((version, records)) = load(&logs).await
-            && known.replace(&records).is_ok()
-        {
-            seen = version;
-        }
-    }
+    tokio::spawn(Arc::clone(&ring).follow(state.clone(), LOOK_FOR_KEYS));
+    Ok(Auth::Gate(ring))
 }
 
 /// Ctrl-C or SIGTERM; requests under way are finished.

@@ -23,7 +23,7 @@ struct Health<'a> {
 /// Always 200 for a tenant that exists: it tells, `/readyz` decides.
 pub(in super::super) async fn health(served: State<Served>, tenant: Admitted) -> Result<Response, Problem> {
     let model = tenant.model();
-    let version = model.as_ref().map(|retriever| retriever.metadata().model_version.as_str());
+    let version = model.as_ref().map(|version| version.name());
     let answer = Health {
         status: if version.is_some() { "healthy" } else { "no_model" },
         model_loaded: version.is_some(),

@@ -1,5 +1,6 @@
 //! One file a route.
 
+pub(super) mod deployment;
 pub(super) mod health;
 pub(super) mod metrics;
 pub(super) mod model_info;

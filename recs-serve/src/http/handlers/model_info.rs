@@ -26,7 +26,7 @@ struct BatchCapabilities {
 }
 
 pub(in super::super) async fn model_info(loaded: Loaded) -> Result<Response, Problem> {
-    let metadata = loaded.retriever.metadata();
+    let metadata = loaded.version.retriever().metadata();
     let answer = ModelInfo {
         model_version: &metadata.model_version,
         vocabularies: &metadata.vocabularies,

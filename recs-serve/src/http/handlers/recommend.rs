@@ -7,12 +7,14 @@ use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
 use super::{INLINE_BODY_BYTES, json_parts, json_response, milliseconds};
+use crate::deploy::{Serving, Side, Version};
 use crate::retriever::{IgnoredValue, Reason, Recommendations, Request};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use rayon::prelude::*;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Instant;
 
 #[derive(Serialize)]
@@ -32,7 +34,8 @@ pub(in super::super) async fn recommend(
     loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let fits = loaded.retriever.search_cost() <= served.state.config().inline_multiply_adds;
+    let costs = loaded.serving.versions().map(|version| version.retriever().search_cost());
+    let fits = costs.max().unwrap_or(0) <= served.state.config().inline_multiply_adds;
     if body.len() > INLINE_BODY_BYTES || !fits {
         let job = {
             let served = served.clone();
@@ -70,15 +73,17 @@ pub(in super::super) async fn recommend_batch(
 }
 
 fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, Problem> {
-    let (started, retriever) = (Instant::now(), &loaded.retriever);
-    let found = retriever.recommend(request)?;
-    served.state.metrics().listed(&loaded.tenant, [&found]);
+    let started = Instant::now();
+    let (version, side) = loaded.serving.of(&request.customer_id).ok_or_else(Problem::no_model)?;
+    let found = version.answer(|retriever| retriever.recommend(request))?;
+    served.state.metrics().listed(&loaded.tenant, side, [&found]);
     let mut json = Json::with_capacity(HEAD_BYTES + found.items.len() * ITEM_BYTES);
     json.raw("{\"recommendations\":").items(&found.items);
-    json.raw(",\"model_version\":").text(&retriever.metadata().model_version);
+    json.raw(",\"model_version\":").text(version.name());
     json.raw(",\"inference_time_ms\":").float(milliseconds(started));
-    json.raw(",\"total_products\":").whole(retriever.products());
+    json.raw(",\"total_products\":").whole(version.retriever().products());
     notes(&mut json, request, &found);
+    loaded.slot.live.record(request, started);
     Ok(json.raw("}").take())
 }
 
@@ -90,22 +95,28 @@ fn notes(json: &mut Json, request: &Request, answer: &Recommendations<'_>) {
     }
 }
 
+/// A list, and the version that made it where that is not the one in production.
+struct Found<'v> {
+    list: Recommendations<'v>,
+    other: Option<&'v str>,
+}
+
 /// Runs on the workers, and splits the writing among them: a thousand lists are some megabytes.
 fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Result<Vec<Bytes>, Problem> {
-    let (started, retriever) = (Instant::now(), &loaded.retriever);
-    let found = retriever.recommend_batch(requests)?;
-    served.state.metrics().listed(&loaded.tenant, &found);
+    let started = Instant::now();
+    let found = find_all(served, loaded, requests)?;
     let total = milliseconds(started);
     // The batch's time shared out evenly: all are answered together.
     let each = total / requests.len().max(1) as f64;
-    let write = |(requests, answers): (&[Request], &[Recommendations<'_>])| {
-        let items: usize = answers.iter().map(|answer| answer.items.len()).sum();
+    let write = |(requests, answers): (&[Request], &[Found<'_>])| {
+        let items: usize = answers.iter().map(|answer| answer.list.items.len()).sum();
         let mut json = Json::with_capacity(requests.len() * HEAD_BYTES + items * ITEM_BYTES);
-        for (request, answer) in requests.iter().zip(answers) {
+        for (request, Found { list, other }) in requests.iter().zip(answers) {
             json.raw(",{\"customer_id\":").text(&request.customer_id);
-            json.raw(",\"recommendations\":").items(&answer.items);
+            json.raw(",\"recommendations\":").items(&list.items);
             json.raw(",\"inference_time_ms\":").float(each);
-            notes(&mut json, request, answer);
+            json.member("model_version", other.as_ref());
+            notes(&mut json, request, list);
             json.raw("}");
         }
         json.take()
@@ -119,7 +130,45 @@ fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Resul
     let mut json = Json::with_capacity(HEAD_BYTES);
     json.raw("],\"batch_size\":").whole(requests.len());
     json.raw(",\"total_inference_time_ms\":").float(total).raw(",\"avg_inference_time_ms\":").float(each);
-    json.raw(",\"model_version\":").text(&retriever.metadata().model_version);
+    json.raw(",\"model_version\":").text(loaded.version.name());
     parts.push(json.raw(",\"processing_mode\":\"vectorised\"}").take());
     Ok(parts)
+}
+
+/// The lists in the order of the requests, each by the version that answers its customer.
+fn find_all<'v>(
+    served: &Served,
+    loaded: &'v Loaded,
+    requests: &[Request],
+) -> Result<Vec<Found<'v>>, Problem> {
+    let Loaded { serving, version, tenant, slot } = loaded;
+    if let Some(first) = requests.first() {
+        slot.live.record(first, Instant::now());
+    }
+    let find = |version: &'v Arc<Version>, side, requests: &[Request]| {
+        let found = version.answer(|retriever| retriever.recommend_batch(requests))?;
+        served.state.metrics().listed(tenant, side, &found);
+        Ok::<_, Problem>(found)
+    };
+    let Some(trial) = &serving.canary else {
+        let found = find(version, Side::Production, requests)?.into_iter();
+        return Ok(found.map(|list| Found { list, other: None }).collect());
+    };
+    let is_tried = |request: &Request| is_tried(serving, request);
+    let (tried, others): (Vec<Request>, Vec<Request>) = requests.iter().cloned().partition(is_tried);
+    let ask = |version, side, requests: &[Request]| match requests {
+        [] => Ok(Vec::new()),
+        requests => find(version, side, requests),
+    };
+    let mut tried = ask(&trial.version, Side::Canary, &tried)?.into_iter();
+    let mut others = ask(version, Side::Production, &others)?.into_iter();
+    let found = requests.iter().map(|request| match is_tried(request) {
+        true => tried.next().map(|list| Found { list, other: Some(trial.version.name()) }),
+        false => others.next().map(|list| Found { list, other: None }),
+    });
+    found.collect::<Option<Vec<_>>>().ok_or_else(Problem::internal)
+}
+
+fn is_tried(serving: &Serving, request: &Request) -> bool {
+    serving.of(&request.customer_id).is_some_and(|(_, side)| side == Side::Canary)
 }

@@ -6,7 +6,8 @@ use super::super::request::{SimilarRequest, parse_similar};
 use super::super::router::Served;
 use super::super::tenant::Loaded;
 use super::{INLINE_BODY_BYTES, json_response, milliseconds, to_json};
-use crate::retriever::{Retriever, Similar};
+use crate::deploy::Version;
+use crate::retriever::Similar;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
@@ -29,24 +30,24 @@ pub(in super::super) async fn similar(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     // Two products for each candidate: with the vector, and with itself.
-    let cost = loaded.retriever.search_cost().saturating_mul(2);
+    let cost = loaded.version.retriever().search_cost().saturating_mul(2);
     let is_small = body.len() <= INLINE_BODY_BYTES && cost <= served.state.config().inline_multiply_adds;
     let state = served.state.clone();
     let job = move || {
         let request = parse_similar(&body)?;
         loaded.charge(&served, 1)?;
-        answer(&loaded.retriever, &request)
+        answer(&loaded.version, &request)
     };
     if is_small { job() } else { state.run(job).await }.map(json_response)
 }
 
-fn answer(retriever: &Retriever, request: &SimilarRequest) -> Result<Bytes, Problem> {
-    let started = Instant::now();
-    let similar = retriever.similar(&request.product_id, request.k)?;
+fn answer(version: &Version, request: &SimilarRequest) -> Result<Bytes, Problem> {
+    let (started, retriever) = (Instant::now(), version.retriever());
+    let similar = version.answer(|retriever| retriever.similar(&request.product_id, request.k))?;
     to_json(&Answer {
         product_id: &request.product_id,
         similar: &similar,
-        model_version: &retriever.metadata().model_version,
+        model_version: version.name(),
         inference_time_ms: milliseconds(started),
         total_products: retriever.products(),
     })

@@ -1,0 +1,269 @@
+//! A server that serves what the registry says.
+
+use super::gate::{GateConfig, examine};
+use super::{Live, Serving, Split, Trial, Version};
+use crate::error::{Error, Result};
+use crate::registry::{By, Canary, Deployment, Registry};
+use crate::retriever::{Host, Retriever};
+use recs_core::artifact::ModelArtifact;
+use recs_core::store::TenantRoot;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How versions are deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployConfig {
+    /// What a version must fulfil before it serves.
+    pub gate: GateConfig,
+    /// Changes the registry when a version proves unfit: production goes back to the version before, trials end. Otherwise this
+    /// server goes on with what it served.
+    pub roll_back: bool,
+    /// So long after a version came into production its failures are watched.
+    pub watch_seconds: u64,
+    /// More failures than this share of the requests (of 20 at least), and it is rolled back.
+    pub max_failures: f64,
+    /// Threads that build an index while others answer.
+    pub build_threads: usize,
+}
+
+impl Default for DeployConfig {
+    fn default() -> Self {
+        Self {
+            gate: GateConfig::default(),
+            roll_back: true,
+            watch_seconds: 300,
+            max_failures: 0.02,
+            build_threads: 1,
+        }
+    }
+}
+
+/// Fewer requests than these say nothing about a version.
+const MIN_REQUESTS: u64 = 20;
+/// Most changes of the registry that one look makes: as many as versions are kept, and the trials.
+const MAX_CHANGES: usize = 8;
+
+/// Follows the registry of a tenant: loads what is to be served, tries it, and swaps it in.
+///
+/// ```text
+/// registry: a new number -> load, every digest verified -> warm up, gate -> swap -> watch
+///                                    unfit: what served before serves on, and the registry goes back
+/// ```
+#[derive(Debug)]
+pub struct Deployer {
+    root: TenantRoot,
+    registry: Registry,
+    live: Arc<Live>,
+    host: Host,
+    config: DeployConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of the change that is served.
+    seen: Option<u64>,
+    watch: Option<Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    version: Arc<Version>,
+    since: Instant,
+}
+
+impl Deployer {
+    /// Serves nothing before [`Deployer::refresh`].
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn new(root: &TenantRoot, live: Arc<Live>, host: Host, config: DeployConfig) -> Result<Self> {
+        let (registry, state) = (Registry::new(root)?, Mutex::default());
+        Ok(Self { root: root.clone(), registry, live, host, config, state })
+    }
+
+    /// The labels that it follows.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Looks whether the registry says something else than is served, and serves that; true when it did. What is unfit to serve
+    /// is rolled back, see [`DeployConfig::roll_back`].
+    ///
+    /// Cost: listing a folder of the store while nothing changed.
+    ///
+    /// # Errors
+    /// Those of [`Registry::current`] and [`Deployer::load`]; then what was served is served on, and the next call tries again.
+    pub async fn refresh(&self) -> Result<bool> {
+        let mut state = self.state.lock().await;
+        self.check_watched(&mut state).await?;
+        if state.seen == Some(self.registry.latest_number().await?) {
+            return Ok(false);
+        }
+        for _ in 0..MAX_CHANGES {
+            let (number, deployment) = self.registry.current().await?;
+            match self.prepare(&deployment).await {
+                Ok(serving) => {
+                    self.put_in_place(&mut state, serving);
+                    state.seen = Some(number);
+                    return Ok(true);
+                }
+                Err((part, error)) if self.config.roll_back && is_unfit(&error) => {
+                    tracing::error!(%error, part = part.name(), "a version is unfit to serve");
+                    self.take_back(part, &deployment, &error).await?;
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+        Err(Error::registry("others change it all the time: try again"))
+    }
+
+    /// Loads a version, every file verified, warms it up, and examines it as the [gate](GateConfig) says.
+    ///
+    /// # Errors
+    /// Those of [`ModelArtifact::load`] and [`Retriever::new`]; [`Error::Unfit`].
+    pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
+        fail::fail_point!("deploy-load");
+        let (root, host, config) = (self.root.clone(), self.host.clone(), self.config.clone());
+        let (recorded, live, version) = (self.live.recorded(), Arc::clone(&self.live), version.to_owned());
+        let runtime = tokio::runtime::Handle::current();
+        // Parsing and building are no work for the threads that answer.
+        let job = tokio::task::spawn_blocking(move || {
+            let artifact = runtime.block_on(ModelArtifact::load(&root, &version))?;
+            fail::fail_point!("deploy-loaded");
+            let retriever = Arc::new(Retriever::built_by(artifact, host, config.build_threads)?);
+            let production = live.serving().production.clone();
+            let production = production.as_ref().map(|version| version.retriever().as_ref());
+            let health = examine(&retriever, recorded, production, &config.gate)?;
+            tracing::info!(version, ?health, "a version is fit to serve");
+            Ok(retriever)
+        });
+        job.await.map_err(|_| Error::Worker { doing: "loading a model" })?
+    }
+
+    /// Serves a version that the registry does not speak of, until it does.
+    ///
+    /// # Errors
+    /// Those of [`Deployer::load`].
+    pub async fn serve(&self, version: &str) -> Result<()> {
+        let retriever = self.load(version).await?;
+        self.live.swap(Serving::only(retriever));
+        Ok(())
+    }
+
+    /// Refreshes for ever, `every` so often; failures are logged and told to `failed`.
+    pub async fn follow(self: Arc<Self>, every: Duration, failed: impl Fn(&Error) + Send) {
+        loop {
+            tokio::time::sleep(every).await;
+            if let Err(error) = self.refresh().await {
+                let tenant = self.root.tenant();
+                tracing::error!(%error, %tenant, "what is served may be out of date");
+                failed(&error);
+            }
+        }
+    }
+
+    /// The versions of a deployment, those loaded already taken from what serves.
+    async fn prepare(&self, deployment: &Deployment) -> Result<Serving, (Part, Error)> {
+        let now = self.live.serving();
+        let get = async |version: &str| match now.versions().find(|loaded| loaded.name() == version) {
+            Some(loaded) => Ok(Arc::clone(loaded)),
+            None => Ok(Arc::new(Version::new(self.load(version).await?))),
+        };
+        let mut serving = Serving::default();
+        if let Some(version) = &deployment.production {
+            serving.production = Some(get(version).await.map_err(|e| (Part::Production, e))?);
+        }
+        if let Some(Canary { version, share }) = &deployment.canary {
+            let split = Split::new(*share, version.clone());
+            let version = get(version).await.map_err(|e| (Part::Canary, e))?;
+            serving.canary = Some(Trial { version, split });
+        }
+        if let Some(version) = &deployment.shadow {
+            serving.shadow = Some(get(version).await.map_err(|e| (Part::Shadow, e))?);
+        }
+        Ok(serving)
+    }
+
+    fn put_in_place(&self, state: &mut State, serving: Serving) {
+        fail::fail_point!("deploy-swap");
+        let production = serving.production.clone();
+        let before = self.live.swap(serving);
+        let has_changed = |version: &Arc<Version>| {
+            before.production.as_ref().is_none_or(|before| !Arc::ptr_eq(before, version))
+        };
+        if let Some(version) = production.filter(has_changed) {
+            tracing::info!(version = version.name(), tenant = %self.root.tenant(), "serving");
+            state.watch = Some(Watch { version, since: Instant::now() });
+        }
+    }
+
+    /// Takes an unfit version out of the registry.
+    async fn take_back(&self, part: Part, deployment: &Deployment, error: &Error) -> Result<Deployment> {
+        let by = self.by(error.to_string());
+        match part {
+            Part::Production => self.registry.rollback(deployment.production.as_deref(), &by).await,
+            Part::Canary => self.registry.end_canary(deployment.canary.as_ref(), &by).await,
+            Part::Shadow => self.registry.end_shadow(deployment.shadow.as_deref(), &by).await,
+        }
+    }
+
+    /// Goes back when the version that came into production lately fails at its requests.
+    async fn check_watched(&self, state: &mut State) -> Result<()> {
+        let Some(watch) = &state.watch else { return Ok(()) };
+        let (answered, failed) = watch.version.counts();
+        let total = answered + failed;
+        if total >= MIN_REQUESTS && failed as f64 > total as f64 * self.config.max_failures {
+            let name = watch.version.name().to_owned();
+            let reason = format!("it failed at {failed} of {total} requests");
+            tracing::error!(version = name, reason, "a version is unfit to serve");
+            state.watch = None;
+            if self.config.roll_back {
+                self.registry.rollback(Some(&name), &self.by(reason)).await?;
+            }
+        } else if watch.since.elapsed() > Duration::from_secs(self.config.watch_seconds) {
+            state.watch = None;
+        }
+        Ok(())
+    }
+
+    fn by(&self, why: String) -> By {
+        let now = jiff::Timestamp::from_second(self.host.clock.unix_seconds());
+        By { at: now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string(), who: "server".into(), why }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Production,
+    Canary,
+    Shadow,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
+/// True when the version is at fault, and not the way to it: trying again does not help.
+fn is_unfit(error: &Error) -> bool {
+    use recs_core::Error as Core;
+    match error {
+        Error::Core(Core::Store { .. } | Core::Io { .. } | Core::Cancelled | Core::Worker { .. })
+        | Error::Registry { .. }
+        | Error::Worker { .. } => false,
+        Error::Core(_) => true,
+        other => matches!(
+            other,
+            Error::Unfit { .. } | Error::Model { .. } | Error::NonFinite { .. } | Error::Index { .. }
+        ),
+    }
+}

@@ -1,0 +1,195 @@
+//! What a tenant's requests are answered with, swapped while they come.
+
+use super::Split;
+use crate::error::Result;
+use crate::retriever::{Request, Retriever};
+use arc_swap::ArcSwap;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Requests that are remembered, the latest.
+const RECORDED: usize = 64;
+/// Between two that are remembered.
+const RECORD_EVERY: Duration = Duration::from_millis(250);
+
+/// A loaded version, and how it does.
+#[derive(Debug)]
+pub struct Version {
+    retriever: Arc<Retriever>,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Version {
+    /// A version that has not answered yet.
+    pub fn new(retriever: Arc<Retriever>) -> Self {
+        Self { retriever, answered: AtomicU64::new(0), failed: AtomicU64::new(0) }
+    }
+
+    /// The model.
+    pub fn retriever(&self) -> &Arc<Retriever> {
+        &self.retriever
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.retriever.metadata().model_version
+    }
+
+    /// Requests answered, and requests that it failed at though nothing was wrong with them.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Answers, and counts a failure that is not the request's: an error of the model's, or a panic.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub fn answer<'v, T>(&'v self, answer: impl FnOnce(&'v Retriever) -> Result<T>) -> Result<T> {
+        let mut attempt = Attempt { version: self, has_failed: true };
+        let answered = answer(&self.retriever);
+        attempt.has_failed = answered.as_ref().is_err_and(|error| !error.is_of_request());
+        answered
+    }
+}
+
+/// An answer in the making: counted whatever happens.
+struct Attempt<'v> {
+    version: &'v Version,
+    has_failed: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let counter = if self.has_failed { &self.version.failed } else { &self.version.answered };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A version on trial, and whom it answers.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Which.
+    pub version: Arc<Version>,
+    /// Whom.
+    pub split: Split,
+}
+
+/// On which side of a trial a customer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Of the version in production.
+    Production,
+    /// Of the one on trial.
+    Canary,
+}
+
+/// The versions that answer at one moment. Immutable: a change is another one, swapped in.
+#[derive(Debug, Clone, Default)]
+pub struct Serving {
+    /// Answers everybody who is not in the trial. None: nobody is answered.
+    pub production: Option<Arc<Version>>,
+    /// On trial.
+    pub canary: Option<Trial>,
+    /// Answers beside production, unseen.
+    pub shadow: Option<Arc<Version>>,
+}
+
+impl Serving {
+    /// Only this.
+    pub fn only(retriever: Arc<Retriever>) -> Self {
+        Self { production: Some(Arc::new(Version::new(retriever))), ..Self::default() }
+    }
+
+    /// The version that answers a customer. The same customer gets the same one as long as the trial lasts.
+    pub fn of(&self, customer_id: &str) -> Option<(&Arc<Version>, Side)> {
+        match &self.canary {
+            Some(trial) if trial.split.has(customer_id) => Some((&trial.version, Side::Canary)),
+            _ => Some((self.production.as_ref()?, Side::Production)),
+        }
+    }
+
+    /// All of them.
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
+        let canary = self.canary.as_ref().map(|trial| &trial.version);
+        self.production.iter().chain(canary).chain(&self.shadow)
+    }
+}
+
+/// The place where a tenant's versions are swapped, and some of its requests are remembered to try new ones with.
+///
+/// A request that began with one version ends with it; a version is freed with the last of its requests.
+#[derive(Debug)]
+pub struct Live {
+    serving: ArcSwap<Serving>,
+    began: Instant,
+    /// Milliseconds after `began` from which on the next request is remembered.
+    record_from: AtomicU64,
+    recorded: Mutex<VecDeque<Request>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            serving: ArcSwap::default(),
+            began: Instant::now(),
+            record_from: AtomicU64::new(0),
+            recorded: Mutex::default(),
+        }
+    }
+}
+
+impl Live {
+    /// What answers now.
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// True when some version is in production.
+    pub fn has_production(&self) -> bool {
+        self.serving.load().production.is_some()
+    }
+
+    /// Answers with others from now on; gives back what answered before.
+    pub fn swap(&self, serving: Serving) -> Arc<Serving> {
+        self.serving.swap(Arc::new(serving))
+    }
+
+    /// Remembers a request that came at `now`, a few a second.
+    pub fn record(&self, request: &Request, now: Instant) {
+        let at = now.saturating_duration_since(self.began).as_millis() as u64;
+        let from = self.record_from.load(Ordering::Relaxed);
+        let next = at + RECORD_EVERY.as_millis() as u64;
+        let is_due = at >= from
+            && self.record_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_due {
+            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.truncate(RECORDED - 1);
+            recorded.push_front(request.clone());
+        }
+    }
+
+    /// What was remembered, the latest first.
+    pub fn recorded(&self) -> Vec<Request> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_requests_a_second_are_remembered() {
+        let live = Live::default();
+        let request = |i: u64| Request { customer_id: i.to_string(), ..Request::default() };
+        for i in 0..100_000 {
+            live.record(&request(i), live.began + Duration::from_millis(i));
+        }
+        let recorded = live.recorded();
+        assert_eq!((recorded.len(), recorded[0].customer_id.as_str()), (RECORDED, "99750"));
+        assert_eq!(recorded[1].customer_id, "99500");
+    }
+}

@@ -1,0 +1,61 @@
+//! The body of `/deployment`.
+
+use super::fields::{Faults, Members};
+use super::request::{MAX_TEXT_CHARS, finish, parse};
+use crate::error::Result;
+use crate::registry::Canary;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Asked {
+    Promote(String),
+    Rollback(Option<String>),
+    /// None ends it.
+    Canary(Option<Canary>),
+    /// None ends it.
+    Shadow(Option<String>),
+}
+
+pub(super) const ACTIONS: [&str; 6] =
+    ["promote", "rollback", "canary", "end_canary", "shadow", "end_shadow"];
+
+/// Reads what is to be done, and why.
+///
+/// # Errors
+/// As [`parse_request`](super::parse_request).
+pub(super) fn parse_change(body: &[u8]) -> Result<(Asked, String)> {
+    let mut faults = Faults::default();
+    let asked = Members::new(parse(body)?, String::new(), &mut faults).and_then(read);
+    finish(asked, faults)
+}
+
+fn read(mut members: Members<'_>) -> Option<(Asked, String)> {
+    let m = &mut members;
+    let action = m.required_text("action", MAX_TEXT_CHARS);
+    let why = m.optional_text("why", MAX_TEXT_CHARS).unwrap_or_default();
+    let asked = match action.as_deref() {
+        Some("promote") => version(m, "version").map(Asked::Promote),
+        Some("rollback") => Some(Asked::Rollback(m.optional_text("from", MAX_TEXT_CHARS))),
+        Some("canary") => {
+            let (version, share) = (version(m, "version"), m.required_number("share", 0.0..=1.0));
+            if share == Some(0.0) {
+                m.refuse("share", "must be more than 0".into());
+            }
+            version.zip(share).map(|(version, share)| Asked::Canary(Some(Canary { version, share })))
+        }
+        Some("end_canary") => Some(Asked::Canary(None)),
+        Some("shadow") => version(m, "version").map(|version| Asked::Shadow(Some(version))),
+        Some("end_shadow") => Some(Asked::Shadow(None)),
+        Some(_) => {
+            m.refuse("action", format!("must be one of {}", ACTIONS.join(", ")));
+            None
+        }
+        None => None,
+    };
+    members.finish();
+    asked.map(|asked| (asked, why))
+}
+
+fn version(members: &mut Members<'_>, name: &str) -> Option<String> {
+    members.required_text(name, MAX_TEXT_CHARS)
+}

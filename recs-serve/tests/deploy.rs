@@ -1,0 +1,258 @@
+//! A server that follows the registry.
+
+use crate::artifact::{artifact, host};
+use recs_core::artifact::MANIFEST_FILE;
+use recs_core::store::{Store, TenantRoot};
+use recs_core::tenant::TenantId;
+use recs_serve::Error;
+use recs_serve::deploy::{DeployConfig, Deployer, GateConfig, Live, Serving};
+use recs_serve::registry::{By, Canary, Registry};
+use recs_serve::retriever::{Request, Retriever};
+use std::sync::Arc;
+
+fn by(why: &str) -> By {
+    By { at: "2026-01-02T03:04:05Z".into(), who: "tests".into(), why: why.into() }
+}
+
+struct Server {
+    root: TenantRoot,
+    live: Arc<Live>,
+    deployer: Deployer,
+    registry: Registry,
+}
+
+/// Another version has another catalogue order, so that answers tell them apart.
+async fn publish(root: &TenantRoot, versions: &[&str]) {
+    for version in versions {
+        artifact(version).publish(root, "2026-01-01T00:00:00Z").await.unwrap();
+    }
+}
+
+async fn server_with(store: &Store, config: DeployConfig) -> Server {
+    let root = store.tenant(&TenantId::new("acme").unwrap()).unwrap();
+    let live = Arc::new(Live::default());
+    let deployer = Deployer::new(&root, Arc::clone(&live), host(), config).unwrap();
+    Server { registry: Registry::new(&root).unwrap(), root, live, deployer }
+}
+
+async fn server(versions: &[&str]) -> Server {
+    let server = server_with(&Store::memory(), DeployConfig::default()).await;
+    publish(&server.root, versions).await;
+    server
+}
+
+impl Server {
+    fn production(&self) -> Option<String> {
+        Some(self.live.serving().production.as_ref()?.name().to_owned())
+    }
+
+    async fn promote(&self, version: &str) {
+        self.registry.promote(version, &by("")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_registry_says_is_served() {
+    let server = server(&["v1", "v2", "v3"]).await;
+    assert!(server.deployer.refresh().await.unwrap() && server.production().is_none());
+    assert!(!server.deployer.refresh().await.unwrap(), "nothing changed");
+    server.promote("v1").await;
+    assert!(server.deployer.refresh().await.unwrap());
+    assert_eq!(server.production().as_deref(), Some("v1"));
+    let first = server.live.serving().production.clone().unwrap();
+    server.registry.canary(Some(Canary { version: "v2".into(), share: 0.3 }), &by("")).await.unwrap();
+    server.registry.shadow(Some("v3"), &by("")).await.unwrap();
+    assert!(server.deployer.refresh().await.unwrap());
+    let serving = server.live.serving();
+    assert!(Arc::ptr_eq(serving.production.as_ref().unwrap(), &first), "what is loaded is not loaded again");
+    let names: Vec<&str> = serving.versions().map(|version| version.name()).collect();
+    assert_eq!(names, ["v1", "v2", "v3"]);
+    let tried = (0..1000).filter(|i| serving.of(&i.to_string()).unwrap().0.name() == "v2").count();
+    assert!((250..350).contains(&tried), "{tried}");
+    // The trial is won, and what was on trial is loaded already.
+    server.promote("v2").await;
+    assert!(server.deployer.refresh().await.unwrap());
+    let after = server.live.serving();
+    assert!(after.canary.is_none() && Arc::ptr_eq(after.production.as_ref().unwrap(), &serving.canary.as_ref().unwrap().version));
+    server.registry.rollback(None, &by("")).await.unwrap();
+    assert!(server.deployer.refresh().await.unwrap());
+    assert_eq!(server.production().as_deref(), Some("v1"));
+}
+
+/// Damages a version after it was published.
+async fn damage(root: &TenantRoot, version: &str, how: &str) {
+    let folder = root.model(version).unwrap();
+    let file = "candidates.parquet";
+    let bytes = folder.get(file, u64::MAX).await.unwrap().to_vec();
+    match how {
+        "cut" => drop(folder.put(file, bytes[..bytes.len() / 2].to_vec().into()).await.unwrap()),
+        "changed" => {
+            let mut bytes = bytes;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            folder.put(file, bytes.into()).await.unwrap();
+        }
+        "gone" => folder.delete(file).await.unwrap(),
+        _ => {
+            let other = Store::memory().tenant(&TenantId::new("beta").unwrap()).unwrap();
+            artifact(version).publish(&other, "2026-01-01T00:00:00Z").await.unwrap();
+            let manifest = other.model(version).unwrap().get(MANIFEST_FILE, u64::MAX).await.unwrap();
+            folder.put(MANIFEST_FILE, manifest).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_and_foreign_versions_are_rolled_back_and_never_served() {
+    for how in ["cut", "changed", "gone", "foreign"] {
+        let server = server(&["v1", "v2"]).await;
+        server.promote("v1").await;
+        server.deployer.refresh().await.unwrap();
+        damage(&server.root, "v2", how).await;
+        let running = server.live.serving().production.clone().unwrap();
+        server.promote("v2").await;
+        assert!(server.deployer.refresh().await.unwrap(), "{how}");
+        let now = server.live.serving().production.clone().unwrap();
+        assert!(Arc::ptr_eq(&now, &running), "{how}: the running model is untouched");
+        let history = server.registry.history(1).await.unwrap().remove(0);
+        assert_eq!(history.deployment.production.as_deref(), Some("v1"), "{how}");
+        assert_eq!(history.by.who, "server");
+        assert!(!history.by.why.is_empty(), "the audit says why");
+        // As a canary and as a shadow it ends, and production stays.
+        server.registry.canary(Some(Canary { version: "v2".into(), share: 0.5 }), &by("")).await.unwrap();
+        server.registry.shadow(Some("v2"), &by("")).await.unwrap();
+        assert!(server.deployer.refresh().await.unwrap(), "{how}");
+        let (_, deployment) = server.registry.current().await.unwrap();
+        assert_eq!((deployment.canary, deployment.shadow), (None, None), "{how}");
+        assert_eq!(server.production().as_deref(), Some("v1"));
+    }
+}
+
+#[tokio::test]
+async fn without_roll_back_the_registry_is_left_alone() {
+    let config = DeployConfig { roll_back: false, ..DeployConfig::default() };
+    let server = server_with(&Store::memory(), config).await;
+    publish(&server.root, &["v1", "v2"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    damage(&server.root, "v2", "changed").await;
+    server.promote("v2").await;
+    for _ in 0..2 {
+        assert!(matches!(server.deployer.refresh().await, Err(Error::Core(recs_core::Error::Digest { .. }))));
+    }
+    assert_eq!(server.production().as_deref(), Some("v1"));
+    assert_eq!(server.registry.latest_number().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_version_that_fails_at_the_gate_does_not_serve() {
+    let strict = |gate| DeployConfig { gate, ..DeployConfig::default() };
+    for (config, reason) in [
+        (strict(GateConfig { max_median_ms: 0.0, ..GateConfig::default() }), "half of its answers"),
+        (strict(GateConfig { min_recall: 1.1, ..GateConfig::default() }), "its index finds 1.000"),
+        (strict(GateConfig { min_products: 1.5, ..GateConfig::default() }), "production has 60"),
+    ] {
+        let server = server_with(&Store::memory(), config).await;
+        publish(&server.root, &["v1", "v2"]).await;
+        let first = Retriever::new(Arc::new(artifact("v1")), host()).unwrap();
+        server.live.swap(Serving::only(Arc::new(first)));
+        server.promote("v1").await;
+        server.deployer.refresh().await.unwrap();
+        server.promote("v2").await;
+        server.deployer.refresh().await.unwrap();
+        assert_eq!(server.production().as_deref(), Some("v1"));
+        let why = server.registry.history(1).await.unwrap().remove(0).by.why;
+        assert!(why.contains(reason), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn with_nothing_to_go_back_to_the_failure_is_told() {
+    let server = server(&["v1"]).await;
+    damage(&server.root, "v1", "cut").await;
+    server.promote("v1").await;
+    let told = server.deployer.refresh().await.unwrap_err();
+    assert!(matches!(told, Error::Registry { .. }), "{told}");
+    assert!(server.production().is_none());
+}
+
+#[tokio::test]
+async fn failures_in_production_roll_back() {
+    let server = server(&["v1", "v2"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    server.promote("v2").await;
+    server.deployer.refresh().await.unwrap();
+    let version = server.live.serving().production.clone().unwrap();
+    let fail = || {
+        let failed: recs_serve::Result<()> = version.answer(|_| Err(Error::Worker { doing: "a test" }));
+        assert!(failed.is_err());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            version.answer::<()>(|_| panic!("on purpose"))
+        }));
+        assert!(panicked.is_err());
+    };
+    for _ in 0..5 {
+        fail();
+    }
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v2"), "ten requests say nothing");
+    for _ in 0..20 {
+        // The request is at fault: no failure of the version.
+        let none = Request { k: 0, ..Request::default() };
+        assert!(version.answer(|retriever| retriever.recommend(&none)).is_err());
+    }
+    assert_eq!(version.counts(), (20, 10));
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v1"));
+    let why = server.registry.history(1).await.unwrap().remove(0).by.why;
+    assert_eq!(why, "it failed at 10 of 30 requests");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("store");
+    let server = server_with(&Store::local(&at).unwrap(), DeployConfig::default()).await;
+    publish(&server.root, &["v1", "v2"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    server.promote("v2").await;
+    // A file where the folder was: reading it fails, whoever one is.
+    let aside = folder.path().join("aside");
+    std::fs::rename(&at, &aside).unwrap();
+    std::fs::write(&at, "not a folder").unwrap();
+    for _ in 0..3 {
+        assert!(server.deployer.refresh().await.is_err());
+        assert_eq!(server.production().as_deref(), Some("v1"));
+    }
+    std::fs::remove_file(&at).unwrap();
+    std::fs::rename(&aside, &at).unwrap();
+    assert!(server.deployer.refresh().await.unwrap());
+    assert_eq!(server.production().as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn servers_that_find_the_same_fault_go_back_once() {
+    let store = Store::memory();
+    let mut servers = Vec::new();
+    for _ in 0..4 {
+        servers.push(server_with(&store, DeployConfig::default()).await);
+    }
+    publish(&servers[0].root, &["v0", "v1", "v2"]).await;
+    for version in ["v0", "v1", "v2"] {
+        servers[0].promote(version).await;
+    }
+    damage(&servers[0].root, "v2", "changed").await;
+    let registry = servers[0].registry.clone();
+    let mut refreshed = tokio::task::JoinSet::new();
+    for server in servers {
+        refreshed.spawn(async move {
+            // Whoever comes second is told that it is not there any more, and looks again.
+            while server.deployer.refresh().await.is_err() {}
+            server.production()
+        });
+    }
+    assert_eq!(refreshed.join_all().await, vec![Some("v1".to_owned()); 4]);
+    assert_eq!(registry.latest_number().await.unwrap(), 4);
+}
