@@ -102,7 +102,8 @@ mod tests {
             jobs.spawn(async move {
                 let job = move || {
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    let sum = (0..2000u32).into_par_iter().with_max_len(8).map(|x| u64::from(x) ^ i).sum::<u64>();
+                    let sum =
+                        (0..2000u32).into_par_iter().with_max_len(8).map(|x| u64::from(x) ^ i).sum::<u64>();
                     inside.fetch_sub(1, Ordering::SeqCst);
                     sum
                 };

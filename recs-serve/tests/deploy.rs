@@ -73,7 +73,10 @@ async fn what_the_registry_says_is_served() {
     server.promote("v2").await;
     assert!(server.deployer.refresh().await.unwrap());
     let after = server.live.serving();
-    assert!(after.canary.is_none() && Arc::ptr_eq(after.production.as_ref().unwrap(), &serving.canary.as_ref().unwrap().version));
+    assert!(
+        after.canary.is_none()
+            && Arc::ptr_eq(after.production.as_ref().unwrap(), &serving.canary.as_ref().unwrap().version)
+    );
     server.registry.rollback(None, &by("")).await.unwrap();
     assert!(server.deployer.refresh().await.unwrap());
     assert_eq!(server.production().as_deref(), Some("v1"));

@@ -23,7 +23,8 @@ struct Keys {
 fn keys() -> Keys {
     let (mut records, mut keys) = (Vec::new(), Vec::new());
     for name in ["acme", "beta", "new", "elsewhere"] {
-        let (record, key) = KeyRecord::generate(Some(tenant(name)), [Role::Predict, Role::Manage], name).unwrap();
+        let (record, key) =
+            KeyRecord::generate(Some(tenant(name)), [Role::Predict, Role::Manage], name).unwrap();
         records.push(record);
         keys.push((name, key.reveal().to_owned()));
     }

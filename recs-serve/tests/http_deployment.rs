@@ -69,7 +69,10 @@ async fn one_call_deploys_and_one_call_rolls_back() {
     assert_eq!(acme.change(json!({"action": "end_shadow"})).await.1["shadow"], Value::Null);
     let history = acme.get("/deployment/history").await;
     let lines = history["changes"].as_array().unwrap();
-    assert_eq!((lines.len(), &lines[6]["why"], &lines[4]["change"]["action"]), (7, &json!("first"), &json!("rollback")));
+    assert_eq!(
+        (lines.len(), &lines[6]["why"], &lines[4]["change"]["action"]),
+        (7, &json!("first"), &json!("rollback"))
+    );
     assert_eq!(lines[4]["who"], "somebody without a key");
 }
 
@@ -107,14 +110,13 @@ async fn what_cannot_be_changed_is_told_and_left() {
 #[tokio::test]
 async fn changing_needs_a_role_and_the_key_is_on_record() {
     let acme = acme().await;
-    let key = |roles: &[Role]| {
-        KeyRecord::generate(Some(tenant("acme")), roles.iter().copied(), "").unwrap()
-    };
+    let key = |roles: &[Role]| KeyRecord::generate(Some(tenant("acme")), roles.iter().copied(), "").unwrap();
     let ((asks, asking), (manages, managing)) = (key(&[Role::Predict]), key(&[Role::Manage]));
     let gate = ApiKeys::new(&[asks, manages.clone()]).unwrap();
     let app = router(acme.state.clone(), Auth::Gate(Arc::new(gate)));
     for (key, status) in [(Some(&asking), 403), (None, 401), (Some(&managing), 200)] {
-        let mut request = post_request("/deployment", json!({"action": "promote", "version": "v1"}).to_string());
+        let mut request =
+            post_request("/deployment", json!({"action": "promote", "version": "v1"}).to_string());
         if let Some(key) = key {
             request.headers_mut().insert("x-api-key", key.reveal().parse().unwrap());
         }
@@ -127,7 +129,9 @@ async fn changing_needs_a_role_and_the_key_is_on_record() {
 #[tokio::test]
 async fn a_trial_answers_its_customers_alone_and_in_batches() {
     let acme = acme().await;
-    let version = |name: &str| Arc::new(Version::new(Arc::new(Retriever::new(Arc::new(artifact(name)), host()).unwrap())));
+    let version = |name: &str| {
+        Arc::new(Version::new(Arc::new(Retriever::new(Arc::new(artifact(name)), host()).unwrap())))
+    };
     let split = Split::new(0.5, "v2");
     let canary = Some(Trial { version: version("v2"), split: split.clone() });
     acme.state.live(&tenant("acme")).swap(Serving { production: Some(version("v1")), canary, shadow: None });
@@ -147,15 +151,19 @@ async fn a_trial_answers_its_customers_alone_and_in_batches() {
     assert_eq!(answer["model_version"], "v1");
     for (i, result) in answer["results"].as_array().unwrap().iter().enumerate() {
         assert_eq!(result["customer_id"], format!("c{i}"));
-        let ids = |list: &Value| list.as_array().unwrap().iter().map(|item| item["product_id"].clone()).collect::<Vec<_>>();
+        let ids = |list: &Value| {
+            list.as_array().unwrap().iter().map(|item| item["product_id"].clone()).collect::<Vec<_>>()
+        };
         assert_eq!(ids(&result["recommendations"]), ids(&lists[i]));
         let other = split.has(&format!("c{i}")).then(|| json!("v2"));
         assert_eq!(result.get("model_version"), other.as_ref());
     }
     let metrics = acme.app.clone();
-    let response = tower::ServiceExt::oneshot(metrics, Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    let response =
+        tower::ServiceExt::oneshot(metrics, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     let body = http_body_util::BodyExt::collect(response.unwrap().into_body()).await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
-    let line = format!("recs_lists_total{{tenant=\"acme\",side=\"canary\",source=\"model\"}} {}", 2 * on_trial);
+    let line =
+        format!("recs_lists_total{{tenant=\"acme\",side=\"canary\",source=\"model\"}} {}", 2 * on_trial);
     assert!(text.contains(&line), "{line} is not in\n{text}");
 }

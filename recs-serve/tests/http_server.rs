@@ -106,7 +106,8 @@ async fn the_end_waits_for_requests_but_not_for_ever() {
 async fn asks_and_does_not_read(server: &Running) -> TcpStream {
     let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5});
     let body = json!({"requests": vec![ask; 1000], "num_recommendations": 100}).to_string();
-    let head = "POST /recommend-batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
+    let head =
+        "POST /recommend-batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     // One answer fits what the system buffers; not all of them.
     for _ in 0..16 {

@@ -1,9 +1,9 @@
 //! Keys in the store.
 
 use crate::http_client::tenant;
+use axum::http::HeaderMap;
 use recs_core::store::Store;
 use recs_serve::Error;
-use axum::http::HeaderMap;
 use recs_serve::http::{ApiKeys, Ask, Gate, KeyLog, KeyRecord, KeyRing, NewKey, Refusal, Role, WithoutKeys};
 
 fn record(name: &str) -> KeyRecord {
@@ -63,7 +63,10 @@ async fn keys_of_others_are_refused_wherever_they_lie() {
     let forged = serde_json::json!({"keys": [operators]}).to_string();
     acme.key_log().unwrap().append(0, forged.into()).await.unwrap();
     let message = log.load().await.unwrap_err().to_string();
-    assert!(message.contains("registry/keys/000001.json") && message.contains("is of the operator"), "{message}");
+    assert!(
+        message.contains("registry/keys/000001.json") && message.contains("is of the operator"),
+        "{message}"
+    );
 }
 
 struct Ring {
@@ -90,7 +93,9 @@ impl Ring {
     fn admits(&self, name: &str, key: Option<&NewKey>) -> Result<(), Refusal> {
         let header = |key: &NewKey| ("x-api-key".parse().unwrap(), key.reveal().parse().unwrap());
         let (headers, tenant) = (HeaderMap::from_iter(key.map(header)), tenant(name));
-        self.ring.admit(&Ask::new(&headers, Some(&tenant), None, Role::Predict)).map(|admitted| assert_eq!(admitted, tenant))
+        self.ring
+            .admit(&Ask::new(&headers, Some(&tenant), None, Role::Predict))
+            .map(|admitted| assert_eq!(admitted, tenant))
     }
 }
 
@@ -103,7 +108,10 @@ async fn a_ring_is_open_only_until_the_first_key_was_ever_made() {
     assert_eq!(ring.ring.admit_operator(&HeaderMap::new()), Ok(()));
     let (record, key) = ring.add("acme").await;
     assert!(ring.ring.refresh().await.is_empty());
-    assert_eq!((ring.admits("acme", None), ring.admits("acme", Some(&key))), (Err(Refusal::Unauthenticated), Ok(())));
+    assert_eq!(
+        (ring.admits("acme", None), ring.admits("acme", Some(&key))),
+        (Err(Refusal::Unauthenticated), Ok(()))
+    );
     assert_eq!(ring.admits("beta", Some(&key)), Err(Refusal::NotYours));
     assert_eq!(ring.ring.admit_operator(&HeaderMap::new()), Err(Refusal::Unauthenticated));
     // The last key goes; nobody is let in, now or by the next server.

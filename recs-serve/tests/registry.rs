@@ -36,7 +36,10 @@ async fn labels_move_and_every_move_is_on_record() {
     let back = registry.rollback(None, &by("worse")).await.unwrap();
     assert_eq!((back.production.as_deref(), back.previous.len()), (Some("v1"), 0));
     let history = registry.history(3).await.unwrap();
-    assert_eq!((history.len(), &history[0].action, &history[0].by), (3, &Action::Rollback { from: Some("v2".into()) }, &by("worse")));
+    assert_eq!(
+        (history.len(), &history[0].action, &history[0].by),
+        (3, &Action::Rollback { from: Some("v2".into()) }, &by("worse"))
+    );
     assert_eq!(history[0].deployment, back);
     assert_eq!(registry.latest_number().await.unwrap(), 5);
 }

@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Recommend to one customer.
     Recommend(RecommendArgs),
-    /// Serve a model version over HTTP.
+    /// Serve what the registry says, or one version, over HTTP.
     Serve(ServeArgs),
     /// Which versions of the tenant's models serve.
     #[command(subcommand)]
@@ -81,6 +81,25 @@ pub(crate) enum DeployCommand {
     },
     /// Go back to the version before.
     Rollback {
+        /// For the record.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Let a version answer a share of the customers, the same ones as long as it lasts.
+    Canary {
+        /// Without one the trial ends.
+        version: Option<String>,
+        /// Of the customers, above 0 and at most 1.
+        #[arg(long, default_value_t = 0.05)]
+        share: f64,
+        /// For the record.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// Let a version answer beside production, unseen.
+    Shadow {
+        /// Without one it ends.
+        version: Option<String>,
         /// For the record.
         #[arg(long, default_value = "")]
         why: String,

@@ -16,8 +16,7 @@ pub(super) enum Asked {
     Shadow(Option<String>),
 }
 
-pub(super) const ACTIONS: [&str; 6] =
-    ["promote", "rollback", "canary", "end_canary", "shadow", "end_shadow"];
+pub(super) const ACTIONS: [&str; 6] = ["promote", "rollback", "canary", "end_canary", "shadow", "end_shadow"];
 
 /// Reads what is to be done, and why.
 ///

@@ -249,7 +249,9 @@ mod tests {
         assert_eq!(look(11), Look::Rests);
         let (first, second) = (activity.begin(), activity.begin());
         assert_eq!(look(30), Look::Again(begin + seconds(40)));
-        assert!(matches!(look(55), Look::Again(at) if (begin + seconds(60)..begin + seconds(61)).contains(&at)));
+        assert!(
+            matches!(look(55), Look::Again(at) if (begin + seconds(60)..begin + seconds(61)).contains(&at))
+        );
         assert_eq!(look(61), Look::Dawdles);
         drop(first);
         assert_eq!(look(61), Look::Dawdles);

@@ -68,7 +68,11 @@ impl Default for Metrics {
         registry.register("http_requests", "Requests answered, refused ones too", Family::clone(&requests));
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, Family::clone(&seconds));
-        registry.register("lists", "Lists of products, by who answered and what they began with", Family::clone(&lists));
+        registry.register(
+            "lists",
+            "Lists of products, by who answered and what they began with",
+            Family::clone(&lists),
+        );
         let help = "Lists with fewer products than asked for";
         registry.register("shortfalls", help, Family::clone(&shortfalls));
         registry.register("http_requests_in_flight", "Requests under way", Gauge::clone(&in_flight));
@@ -115,7 +119,9 @@ impl Metrics {
             short += u64::from(list.shortfall.is_some());
         }
         for ((_, source), count) in SOURCES.iter().zip(by_source).filter(|(_, count)| *count > 0) {
-            self.lists.get_or_create(&SourceLabels { tenant: tenant.to_string(), side, source }).inc_by(count);
+            self.lists
+                .get_or_create(&SourceLabels { tenant: tenant.to_string(), side, source })
+                .inc_by(count);
         }
         if short > 0 {
             self.shortfalls.get_or_create(&TenantLabels { tenant: tenant.to_string() }).inc_by(short);

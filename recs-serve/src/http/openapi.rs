@@ -192,7 +192,8 @@ fn asked() -> Vec<(&'static str, Value)> {
 fn changes(why: &Value) -> Vec<Value> {
     let version = json!({"type": "string", "pattern": VERSION});
     let from = json!({"type": ["string", "null"], "pattern": VERSION, "description": "only if this is in production"});
-    let share = json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "of the customers"});
+    let share =
+        json!({"type": "number", "exclusiveMinimum": 0, "maximum": 1, "description": "of the customers"});
     let of_action = |action: &&str| {
         let mut members = json!({"action": {"const": action}, "why": why});
         let required: &[&str] = match *action {
@@ -293,7 +294,8 @@ fn described() -> Vec<(&'static str, Value)> {
         "previous": {"type": "array", "items": text},
     });
     let deployed = object(&["production", "canary", "shadow", "previous"], &deployment);
-    let line = json!({"at": text, "who": text, "why": text, "change": {"type": "object"}, "deployment": deployed});
+    let line =
+        json!({"at": text, "who": text, "why": text, "change": {"type": "object"}, "deployment": deployed});
     let line = object(&["at", "who", "why", "change", "deployment"], &line);
     let history = object(&["changes"], &json!({"changes": {"type": "array", "items": line}}));
     deployment["loaded"] = json!({"type": "array", "items": text});

@@ -4,8 +4,8 @@ use super::Problem;
 use super::limit::{Limiter, TenantLimits};
 use super::metrics::Metrics;
 use super::observe::Traffic;
-use crate::error::{Error, Result};
 use crate::deploy::{Live, Serving};
+use crate::error::{Error, Result};
 use crate::registry::Registry;
 use crate::retriever::{Host, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -79,7 +79,12 @@ pub(super) struct Slot {
 impl Slot {
     fn new(config: &ServeConfig) -> Self {
         let room = config.max_in_flight_of_tenant.min(Semaphore::MAX_PERMITS);
-        Self { live: Arc::default(), registry: ArcSwapOption::default(), limiter: ArcSwap::default(), room: Arc::new(Semaphore::new(room)) }
+        Self {
+            live: Arc::default(),
+            registry: ArcSwapOption::default(),
+            limiter: ArcSwap::default(),
+            room: Arc::new(Semaphore::new(room)),
+        }
     }
 }
 
@@ -99,7 +104,14 @@ impl AppState {
         }
         let (default, traffic) = (config.default_tenant.clone(), Traffic::new(&config));
         let (tenants, metrics) = (ArcSwap::default(), Metrics::default());
-        let state = Self(Arc::new(Shared { host, config, tenants, metrics, traffic, retired: AtomicBool::new(false) }));
+        let state = Self(Arc::new(Shared {
+            host,
+            config,
+            tenants,
+            metrics,
+            traffic,
+            retired: AtomicBool::new(false),
+        }));
         default.iter().for_each(|tenant| state.add(tenant));
         Ok(state)
     }

@@ -31,7 +31,8 @@ impl Retriever {
     /// Those of [`Retriever::recommend`].
     pub(crate) fn recall(&self, requests: &[Request], k: usize) -> Result<f64> {
         let plans: Vec<_> = requests.iter().map(|request| (request, self.plan(request))).collect();
-        let ranked: Vec<_> = plans.iter().filter(|(_, p)| p.by_model.is_some()).map(|(r, p)| (*r, p)).collect();
+        let ranked: Vec<_> =
+            plans.iter().filter(|(_, p)| p.by_model.is_some()).map(|(r, p)| (*r, p)).collect();
         let (vectors, open) = (self.embed(&ranked)?, Filter::default());
         let k = k.min(self.products());
         let (mut found, mut all) = (0, 0);

@@ -21,13 +21,14 @@ pub(super) async fn run(context: &Context, command: &DeployCommand) -> Result<Re
             registry.promote(&version, &by(why)).await?
         }
         DeployCommand::Rollback { why } => registry.rollback(None, &by(why)).await?,
+        DeployCommand::Canary { version: Some(version), share, why } => {
+            let canary = Canary { version: version.clone(), share: *share };
+            registry.canary(Some(canary), &by(why)).await?
+        }
+        DeployCommand::Canary { version: None, why, .. } => registry.canary(None, &by(why)).await?,
+        DeployCommand::Shadow { version, why } => registry.shadow(version.as_deref(), &by(why)).await?,
     };
     Ok(report(&deployment))
-}
-
-/// The version that the registry has in production, if any.
-pub(super) async fn in_production(context: &Context) -> Result<Option<String>> {
-    Ok(Registry::new(&context.root)?.current().await?.1.production)
 }
 
 fn by(why: &str) -> By {

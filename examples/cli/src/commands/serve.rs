@@ -1,12 +1,13 @@
-//! `recs serve`: a model version over HTTP until interrupted.
+//! `recs serve`: what the registry says, or one version, over HTTP until interrupted.
 
-use super::{Context, deploy, keys};
+use super::{Context, keys};
 use crate::args::ServeArgs;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
+use recs_serve::deploy::{DeployConfig, Deployer};
 use recs_serve::http::{AppState, Auth, KeyRing, ServeConfig, ServerConfig, WithoutKeys, router};
-use recs_serve::retriever::{Host, Retriever};
+use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
 use serde_json::json;
 use std::io::Write;
@@ -14,20 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// How often keys are looked for: a revoked one opens nothing after so long, as long as the store answers.
-const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);
+/// How often keys and versions are looked for: a revoked key opens nothing after so long, as long as the store answers.
+const LOOK: Duration = Duration::from_secs(5);
 const NO_KEYS: &str = "requests from other machines need a key, and after the first was made all do: make one with \
                        `recs keys add`, or listen on 127.0.0.1 before there is any";
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
-    let artifact = model(context, args).await?;
     let (tenant, settings) = (&context.config.tenant, &context.config.serve);
     let host = Host::new(Workers::new(settings.threads)?);
-    let retriever = Arc::new(Retriever::new(Arc::new(artifact), host.clone())?);
-    let version = retriever.metadata().model_version.clone();
     let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
-    let state = AppState::new(host, config)?;
-    state.swap(tenant, retriever);
+    let state = AppState::new(host.clone(), config)?;
+    deploy(context, args, &state, host).await?;
+    let serving = state.live(tenant).serving();
+    let version = serving.production.as_ref().map(|version| version.name().to_owned()).unwrap_or_default();
     let address = args.listen.clone().unwrap_or_else(|| settings.listen.clone());
     let listener = TcpListener::bind(&address)
         .await
@@ -36,7 +36,6 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     let mut err = std::io::stderr();
     let _ = writeln!(err, "serving model {version} of {tenant} on http://{bound} (Ctrl-C stops)");
     let auth = auth(context, &state, bound.ip().is_loopback()).await?;
-    let server = ServerConfig::default();
     let grace = Duration::from_secs(settings.grace_seconds);
     let stop = async {
         stopped().await;
@@ -44,7 +43,7 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
         state.retire();
         tokio::time::sleep(grace).await;
     };
-    recs_serve::http::serve(listener, router(state.clone(), auth), &server, stop).await?;
+    recs_serve::http::serve(listener, router(state.clone(), auth), &ServerConfig::default(), stop).await?;
     let mut report = Report::default();
     report.line("stopped");
     report.set("address", json!(bound.to_string()));
@@ -52,12 +51,24 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     Ok(report)
 }
 
-/// The version that was asked for, the one in production, or the latest.
-async fn model(context: &Context, args: &ServeArgs) -> Result<ModelArtifact> {
-    match (&args.model.model, deploy::in_production(context).await?) {
-        (None, Some(version)) => Ok(ModelArtifact::load(&context.root, &version).await?),
-        _ => context.model(&args.model).await,
+/// Serves the version that was asked for, and nothing else; otherwise what the registry says from now on, and the latest version
+/// until it says something.
+async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Host) -> Result<()> {
+    let (root, tenant, settings) = (&context.root, &context.config.tenant, &context.config.serve);
+    let config = DeployConfig { roll_back: settings.roll_back, ..DeployConfig::default() };
+    let deployer = Arc::new(Deployer::new(root, state.live(tenant), host, config)?);
+    if let Some(version) = &args.model.model {
+        return Ok(deployer.serve(version).await?);
     }
+    deployer.refresh().await?;
+    if !state.live(tenant).has_production() {
+        deployer.serve(&ModelArtifact::latest_version(root).await?).await?;
+    }
+    state.manage(tenant, deployer.registry().clone());
+    let counted = state.clone();
+    let failed = move |_: &recs_serve::Error| counted.background_failed("deployment");
+    tokio::spawn(deployer.follow(LOOK, failed));
+    Ok(())
 }
 
 /// Keys are asked for as soon as one was ever made, and always unless only this machine can connect.
@@ -68,7 +79,7 @@ async fn auth(context: &Context, state: &AppState, is_loopback: bool) -> Result<
     if ring.is_shut() {
         return Err(Error::config("serve.listen", NO_KEYS));
     }
-    tokio::spawn(Arc::clone(&ring).follow(state.clone(), LOOK_FOR_KEYS));
+    tokio::spawn(Arc::clone(&ring).follow(state.clone(), LOOK));
     Ok(Auth::Gate(ring))
 }
 

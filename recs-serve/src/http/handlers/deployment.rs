@@ -50,13 +50,7 @@ pub(in super::super) async fn history(managed: Managed) -> Result<Response, Prob
 
 fn line_of(change: &Change) -> Line<'_> {
     let Change { by, action, deployment } = change;
-    Line {
-        at: &by.at,
-        who: &by.who,
-        why: &by.why,
-        change: action,
-        deployment,
-    }
+    Line { at: &by.at, who: &by.who, why: &by.why, change: action, deployment }
 }
 
 /// Changes the registry. Servers follow it within seconds, this one too.
