@@ -9,7 +9,7 @@ use recs_serve::index::conformance::sign_hnsw;
 use recs_serve::index::{Filter, HnswIndex, Scratch, VectorIndex};
 use std::sync::{Arc, LazyLock};
 
-/// Those that the corpus was built of: `recs-serve/tests/corpus.rs` has the same.
+/// Those that the corpus was built of: `recs-serve/tests/index_corpus.rs` has the same.
 static CANDIDATES: LazyLock<Arc<Candidates>> = LazyLock::new(|| {
     let text = vec![String::new(); 40];
     Arc::new(Candidates {

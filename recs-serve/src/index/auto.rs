@@ -1,8 +1,9 @@
 //! The index that fits a catalogue.
 
-use super::{Filter, Hit, HnswConfig, HnswIndex, Int8Index, Query, Scratch, ScratchPool, VectorIndex};
+use super::{ExactIndex, Filter, Hit, HnswConfig, HnswIndex, Int8Index, Query, Scratch, ScratchPool, VectorIndex};
 use crate::error::Result;
 use recs_core::artifact::Candidates;
+use recs_core::kernel::MAX_INT8_DIM;
 use recs_core::observe::CancelToken;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -31,14 +32,20 @@ pub enum Index {
     Exact(Int8Index),
     /// A graph.
     Hnsw(HnswIndex),
+    /// Every candidate is scored in f32: for vectors that are wider than one byte a number is made for.
+    Plain(ExactIndex),
 }
 
 impl Index {
-    /// Exact search where it takes less than about half a millisecond, a graph beyond; see [`IndexConfig`].
+    /// Exact search where it takes less than about half a millisecond, a graph beyond, see [`IndexConfig`]; vectors of more than
+    /// 1024 numbers are searched exactly however many there are.
     ///
     /// # Errors
-    /// Those of [`Int8Index::shared`] and [`HnswIndex::build_shared`].
+    /// Those of [`Int8Index::shared`], [`HnswIndex::build_shared`] and [`ExactIndex::shared`].
     pub fn auto(candidates: Arc<Candidates>, config: &IndexConfig, cancel: &CancelToken) -> Result<Self> {
+        if candidates.vectors.ncols() > MAX_INT8_DIM {
+            return Ok(Self::Plain(ExactIndex::shared(candidates)?));
+        }
         if candidates.vectors.len() <= config.exact_up_to {
             return Ok(Self::Exact(Int8Index::shared(candidates)?));
         }
@@ -49,6 +56,7 @@ impl Index {
         match self {
             Self::Exact(index) => index,
             Self::Hnsw(index) => index,
+            Self::Plain(index) => index,
         }
     }
 }
@@ -101,8 +109,21 @@ mod tests {
         };
         let config = IndexConfig { exact_up_to, ..IndexConfig::default() };
         let index = Index::auto(Arc::new(candidates), &config, &CancelToken::new())?;
-        assert_eq!(matches!(index, Index::Exact(_)), n * index.dim() <= exact_up_to);
+        let is_wide = index.dim() > MAX_INT8_DIM;
+        assert_eq!(matches!(index, Index::Exact(_)), !is_wide && n * index.dim() <= exact_up_to);
         Ok(Box::new(index))
+    }
+
+    #[test]
+    fn wide_vectors_are_searched_too() {
+        for dim in [MAX_INT8_DIM, MAX_INT8_DIM + 1] {
+            let vectors = Array2::from_shape_fn((40, dim), |(i, j)| ((i * 7 + j) % 13) as f32);
+            let index = auto(vectors.clone(), 1_000_000).unwrap();
+            let mut hits = Vec::new();
+            let query: Vec<f32> = vectors.row(3).to_vec();
+            index.search(&query, 5, &Filter::default(), &mut Scratch::default(), &mut hits).unwrap();
+            assert_eq!(hits, conformance::naive(&vectors.view(), &query, 5, &Filter::default()));
+        }
     }
 
     #[test]

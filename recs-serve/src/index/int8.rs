@@ -132,6 +132,10 @@ impl Int8Index {
         }
         for ((query, (_, list)), out) in queries.iter().zip(&mut asked).zip(out) {
             let k = query.k.min(self.len());
+            if k == 0 {
+                out.clear();
+                continue;
+            }
             scratch.best.reset(k);
             if !is_scanned(query) || !list.take(&mut scratch.picked) {
                 self.pick(query.vector, k, query.filter, scratch);
@@ -185,6 +189,25 @@ impl VectorIndex for Int8Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Products that f32 cannot hold, or that vanish in it, are ties: the lower number goes first.
+    #[test]
+    fn what_no_estimate_can_order_is_ordered_by_the_scores() {
+        let rows = |rows: &[f32], dim| {
+            let flat = rows.iter().flat_map(|&x| vec![x; dim]).collect();
+            Int8Index::new(Array2::from_shape_vec((rows.len(), dim), flat).unwrap()).unwrap()
+        };
+        for (index, query) in [
+            (rows(&[1e20, 2e20], 1), vec![1e20]),
+            (rows(&[-1e-20, 1e-20], 1024), vec![1e-30; 1024]),
+        ] {
+            let mut hits = Vec::new();
+            index.search(&query, 1, &Filter::default(), &mut Scratch::default(), &mut hits).unwrap();
+            assert_eq!(hits[0].index, 0);
+            let batch = [Query { vector: &query, k: 0, filter: &Filter::default() }];
+            assert!(index.search_batch(&batch, &ScratchPool::new()).unwrap()[0].is_empty());
+        }
+    }
     use crate::error::Error;
     use crate::index::ExactIndex;
     use crate::index::conformance;

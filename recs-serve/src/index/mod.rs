@@ -99,8 +99,8 @@ pub trait VectorIndex: Send + Sync + std::fmt::Debug {
         out: &mut Vec<Hit>,
     ) -> Result<()>;
 
-    /// Answers many queries, each as [`VectorIndex::search`] would, split over the current rayon pool. One bad query fails
-    /// the batch.
+    /// Answers many queries, each as [`VectorIndex::search`] would, split over the current rayon pool. Scores may differ in their
+    /// last bits, and with them the order of candidates that score nearly the same. One bad query fails the batch.
     ///
     /// # Errors
     /// Those of [`VectorIndex::search`].

@@ -32,9 +32,15 @@ impl Shortlist {
     /// As [`Shortlist::reset`], on the guess that at least k estimates are no lower than this; whether it was right is known
     /// at the end.
     pub(crate) fn reset_at(&mut self, k: usize, slack: i32, guess: i32) {
-        let (floor, mut keys) = (guess.saturating_sub(slack), std::mem::take(&mut self.keys));
+        let (floor, mut keys) = (Self::floor_at(guess, slack), std::mem::take(&mut self.keys));
         keys.clear();
         *self = Self { k, slack, floor, guess, room: room(2 * k), keys };
+    }
+
+    /// The lowest estimate that counts when the k-th best is `kth`. With the largest slack nothing is known, and all count: two
+    /// estimates may lie further apart than that number.
+    fn floor_at(kth: i32, slack: i32) -> i32 {
+        if slack == i32::MAX { i32::MIN } else { kth.saturating_sub(slack) }
     }
 
     /// An estimate below it cannot enter.
@@ -57,7 +63,7 @@ impl Shortlist {
     #[cold]
     fn cut(&mut self) {
         if let Some(kth) = self.kth() {
-            self.floor = kth.saturating_sub(self.slack).max(self.floor);
+            self.floor = Self::floor_at(kth, self.slack).max(self.floor);
             let floor = self.floor;
             self.keys.retain(|&key| estimate(key) >= floor);
         }
@@ -75,7 +81,7 @@ impl Shortlist {
     /// then some may be missing, and the selection must begin again without.
     pub(crate) fn take(&mut self, out: &mut Vec<u32>) -> bool {
         let kth = self.kth();
-        let floor = kth.map_or(i32::MIN, |kth| kth.saturating_sub(self.slack));
+        let floor = kth.map_or(i32::MIN, |kth| Self::floor_at(kth, self.slack));
         out.clear();
         out.extend(self.keys.drain(..).filter(|&key| estimate(key) >= floor).map(|key| key as u32));
         self.guess == i32::MIN || kth.is_some_and(|kth| kth >= self.guess)
@@ -113,7 +119,8 @@ mod tests {
             got.sort_unstable();
             let mut sorted = estimates.clone();
             sorted.sort_unstable_by(|a, b| b.cmp(a));
-            let floor = sorted.get(k - 1).filter(|_| sorted.len() > k).map_or(i32::MIN, |kth| kth.saturating_sub(slack));
+            let kth = sorted.get(k - 1).filter(|_| sorted.len() > k && slack < i32::MAX);
+            let floor = kth.map_or(i32::MIN, |kth| kth.saturating_sub(slack));
             let expected: Vec<u32> = (0..).zip(&estimates).filter(|(_, e)| **e >= floor).map(|(i, _)| i).collect();
             prop_assert_eq!(&got, &expected);
             // On a guess the same, or word that the guess was wrong.

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 1024;
 /// Finite vectors of one width, `[len, dim]`, row-major; own ones, or those of a catalogue.
 #[derive(Debug, Clone)]
 pub(super) enum Vectors {
-    Own(Array2<f32>),
+    Own(Arc<Array2<f32>>),
     Shared(Arc<Candidates>),
 }
 
@@ -26,7 +26,7 @@ impl Vectors {
         let vectors =
             if vectors.is_standard_layout() { vectors } else { vectors.as_standard_layout().into_owned() };
         check(&vectors)?;
-        Ok(Self::Own(vectors))
+        Ok(Self::Own(Arc::new(vectors)))
     }
 
     /// Shares those of a catalogue.

@@ -12,6 +12,8 @@ use recs_core::model::TowerColumns;
 
 /// Requests that one task encodes.
 const ENCODE_ROWS: usize = 128;
+/// A ranking that is followed so far is followed to its end: a few searches, however many products there are.
+const NEARLY_ALL: usize = 16;
 /// How much further a ranking is followed when the cap on categories left the list short.
 const DEEPER: usize = 4;
 
@@ -281,6 +283,9 @@ impl Retriever {
             }
             draft.truncate(before);
             limit = limit.saturating_mul(DEEPER);
+            if limit > self.products() / NEARLY_ALL {
+                limit = self.products();
+            }
         }
     }
 

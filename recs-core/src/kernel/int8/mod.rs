@@ -52,12 +52,23 @@ impl Int8Codec {
     /// # Errors
     /// [`Error::Config`] for a width of 0 or above [`MAX_INT8_DIM`], or a number that is not finite.
     pub fn fit(vectors: &[f32], dim: usize) -> Result<Self> {
+        Self::fit_rows(vectors.chunks_exact(dim.max(1)), dim)
+    }
+
+    /// As [`Int8Codec::fit`], for some vectors only.
+    ///
+    /// # Shapes
+    /// Each row `[dim]`.
+    ///
+    /// # Errors
+    /// As [`Int8Codec::fit`].
+    pub fn fit_rows<'v>(rows: impl Iterator<Item = &'v [f32]>, dim: usize) -> Result<Self> {
         let refuse = |reason: String| Err(Error::config("int8", reason));
         if !(1..=MAX_INT8_DIM).contains(&dim) {
             return refuse(format!("vectors of {dim} numbers; allowed are 1 to {MAX_INT8_DIM}"));
         }
         let mut largest = vec![0.0f32; dim];
-        for row in vectors.chunks_exact(dim) {
+        for row in rows {
             if row.iter().any(|x| !x.is_finite()) {
                 return refuse("a vector has a number that is not finite".into());
             }
@@ -139,7 +150,9 @@ impl Int8Codec {
             + self.dim() as f64 * lost;
         // A little more for the arithmetic of the bound itself. What cannot be bounded is never passed over.
         let slack = (2.0 * error * (1.0 + 1e-9) / step).ceil() + 1.0;
-        rounded.slack = if slack < f64::from(i32::MAX) { slack as i32 } else { i32::MAX };
+        // Products that f32 cannot hold are equal, whatever they are.
+        let overflows = own.sqrt() * f64::from(self.length) >= f64::from(f32::MAX) / 4.0;
+        rounded.slack = if slack < f64::from(i32::MAX) && !overflows { slack as i32 } else { i32::MAX };
         rounded.split();
     }
 }

@@ -91,7 +91,7 @@ impl Parts {
                 scene.batch(links, above, degree, done, batch);
                 done += batch;
             }
-            scene.repair(links, degree)?;
+            scene.repair(links, degree, cancel)?;
         }
         Ok(())
     }

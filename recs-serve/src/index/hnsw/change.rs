@@ -3,7 +3,7 @@
 use super::parts::{Parts, degree};
 use super::space::{Nodes, Space};
 use super::walk::NONE;
-use super::{HnswIndex, Vectors};
+use super::{HnswIndex, Vectors, too_many};
 use crate::error::{Error, Result};
 use ndarray::{Array2, Axis, concatenate};
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ impl HnswIndex {
     /// An index with more candidates, numbered from [`len`](super::VectorIndex::len) on. New nodes are in the lowest layer only:
     /// when they outnumber the old ones, build anew.
     ///
-    /// Cost: that of building for the new candidates, and a copy of everything else.
+    /// Cost: that of building for the new candidates, and a copy of everything else; while it lasts a table of all vectors.
     ///
     /// # Shapes
     /// `vectors` `[more, dim]`.
@@ -26,20 +26,23 @@ impl HnswIndex {
         if vectors.ncols() != dim {
             return Err(Error::Dimension { what: "candidate", expected: dim, got: vectors.ncols() });
         }
+        too_many(self.vectors.len() + vectors.nrows())?;
         let all = concatenate(Axis(0), &[self.vectors.view(), vectors.view()]);
         let all = all.map_err(|e| Error::model(format!("its vectors cannot be put together: {e}")))?;
         let all = Vectors::own(all)?;
         let mut parts = self.image.unpack();
         let linked = parts.nodes();
         parts.append(all.flat(), dim);
-        parts.link(&Space::new(&all), linked, cancel)?;
+        parts.link(&Space::new(&all, parts.firsts()), linked, cancel)?;
         Self::packed(all, &parts)
     }
 
     /// An index without some candidates: they are never returned, their numbers are not given out again. Who led to them
     /// leads to their neighbours now. Numbers that are deleted already, or do not exist, are passed over.
     ///
-    /// Cost: reads all links once; a choice of neighbours for each node that led to a deleted one.
+    /// The vectors of deleted candidates are kept: an index that was changed often is best built anew.
+    ///
+    /// Cost: a choice of neighbours for each node that led to a deleted one; all links, codes and checksums are made anew.
     ///
     /// # Errors
     /// [`Error::Index`] when memory ends.
@@ -49,7 +52,8 @@ impl HnswIndex {
         let mut deleted = candidates.to_vec();
         deleted.sort_unstable();
         parts.members.par_iter_mut().for_each(|of| of.retain(|c| deleted.binary_search(c).is_err()));
-        let space = Space::new(&self.vectors);
+        let left: Vec<u32> = parts.members.iter().filter_map(|of| of.first().copied()).collect();
+        let space = Space::new(&self.vectors, left.into_iter());
         parts.forget(Nodes { space: &space, firsts: &firsts });
         // Nothing new is linked, but what got out of reach.
         parts.link(&space, parts.nodes(), &CancelToken::new())?;

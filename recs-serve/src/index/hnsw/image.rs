@@ -377,6 +377,10 @@ impl Header {
         {
             return Err(format!("its layers have {in_layer:?} nodes"));
         }
+        let unused = (layers..MAX_LAYERS).map(|l| word(LAYERS_AT + 4 * l)).chain([word(44)]);
+        if unused.chain((HEADER_CRC_AT + 4..BODY_AT).step_by(4).map(word)).any(|word| word != 0) {
+            return Err("it has something where this version has nothing: it is damaged".into());
+        }
         let bounds = [56, 60, 64].map(|at| f32::from_bits(word(at)));
         if bounds.iter().any(|b| b.is_nan() || *b < 0.0) {
             return Err(format!("its bounds are {bounds:?}"));

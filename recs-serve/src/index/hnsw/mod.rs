@@ -61,12 +61,17 @@ const STRETCH: usize = 1024;
 /// Immutable: [`HnswIndex::with_inserted`] and [`HnswIndex::with_deleted`] give a new index, so that one can be changed while
 /// it is searched.
 ///
-/// Memory beside the vectors: `dim + 8 m + 8` bytes a vector, in one piece that can be a mapped file.
+/// Memory beside the vectors: `dim`, rounded up to a multiple of 32, `+ 8 m + 8` bytes a vector, in one piece that can be a mapped file.
 #[derive(Debug, Clone)]
 pub struct HnswIndex {
     vectors: Vectors,
     image: Image,
 }
+
+/// Nodes that a scan estimates in the time in which a walk finds one to keep.
+const JUMPS_FOR_EACH: usize = 200;
+/// Nodes already kept that are moved for a new one in the time in which a scan estimates one.
+const MOVES: usize = 16;
 
 impl HnswIndex {
     /// Builds the graph, on the current rayon pool.
@@ -97,15 +102,9 @@ impl HnswIndex {
 
     fn over(vectors: Vectors, config: &HnswConfig, cancel: &CancelToken) -> Result<Self> {
         config.check()?;
-        if vectors.len() > beam::MAX_NODES {
-            return Err(Error::model(format!(
-                "{} vectors; a graph holds {} at most",
-                vectors.len(),
-                beam::MAX_NODES
-            )));
-        }
+        too_many(vectors.len())?;
         let mut parts = Parts::new(vectors.flat(), vectors.dim(), config);
-        parts.link(&Space::new(&vectors), 0, cancel)?;
+        parts.link(&Space::new(&vectors, parts.firsts()), 0, cancel)?;
         Self::packed(vectors, &parts)
     }
 
@@ -154,7 +153,7 @@ impl HnswIndex {
         &self.image.config
     }
 
-    /// The same graph, searched with another `ef_search`. Copies nothing.
+    /// The same graph, searched with another `ef_search`. Copies nothing; [`HnswIndex::bytes`] have the one it was built with.
     ///
     /// # Errors
     /// [`Error::Config`] for one out of range.
@@ -187,6 +186,13 @@ impl HnswIndex {
         scratch.shortlist.take(&mut scratch.picked);
     }
 
+    /// True when walking for so many costs more than estimating all nodes one after the other, which reads memory in order: a
+    /// walk meets some nodes for each that it keeps, anywhere in memory, and keeps them sorted.
+    fn is_wide(&self, k: usize) -> bool {
+        let (met, sorting) = (k.saturating_mul(JUMPS_FOR_EACH), k.saturating_mul(k) / MOVES);
+        k > self.image.config.ef_search && met.saturating_add(sorting) > self.image.nodes()
+    }
+
     /// Leaves what may be among the k best of all that pass in `scratch.picked`: every node is estimated.
     fn scan(&self, query: &Int8Query, k: usize, filter: &Filter, scratch: &mut Scratch) {
         let (codes, of) = (self.image.codes(), self.image.candidates_of());
@@ -204,6 +210,14 @@ impl HnswIndex {
             }
         }
         scratch.shortlist.take(&mut scratch.picked);
+    }
+}
+
+/// Refuses more vectors than a graph holds.
+fn too_many(vectors: usize) -> Result<()> {
+    match vectors > beam::MAX_NODES {
+        true => Err(Error::model(format!("{vectors} vectors; a graph holds {} at most", beam::MAX_NODES))),
+        false => Ok(()),
     }
 }
 
@@ -241,7 +255,9 @@ impl VectorIndex for HnswIndex {
             scratch.picked.retain(|&candidate| self.image.is_live(candidate));
         } else {
             let rounded = self.image.codec.query(query);
-            let is_done = if filter.is_open() {
+            let is_done = if filter.is_open() && self.is_wide(k) {
+                false
+            } else if filter.is_open() {
                 self.walk(&rounded, k, scratch);
                 true
             } else {

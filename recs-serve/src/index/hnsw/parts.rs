@@ -3,7 +3,7 @@
 use super::HnswConfig;
 use super::walk::{Layer, NONE};
 use crate::error::{Error, Result};
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use recs_core::hash::fingerprint64;
 
 /// Most layers. Three nodes in a million billion would be higher with the smallest `m`.
@@ -44,7 +44,7 @@ impl Parts {
     }
 
     /// One candidate of each node.
-    pub(super) fn firsts(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+    pub(super) fn firsts(&self) -> impl ExactSizeIterator<Item = u32> + Clone + '_ {
         self.members.iter().map(|of| of[0])
     }
 
@@ -70,7 +70,8 @@ pub(super) fn degree(config: &HnswConfig, layer: usize) -> usize {
 pub(super) fn pages(bytes: usize) -> Result<MmapMut> {
     let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| Error::index("memory", e.to_string()))?;
     // Only a wish: fewer pages to look up when a walk jumps from node to node.
-    let _ = map.advise(Advice::HugePage);
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
     Ok(map)
 }
 

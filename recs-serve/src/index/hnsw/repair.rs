@@ -3,6 +3,7 @@
 use super::build::{Scene, Worker};
 use super::walk::{Layer, NONE};
 use crate::error::{Error, Result};
+use recs_core::observe::CancelToken;
 
 /// Who leads to a node, in a tree that begins at node 0.
 struct Tree {
@@ -33,8 +34,9 @@ impl Scene<'_> {
     /// reached: so nothing gets out of reach.
     ///
     /// # Errors
-    /// [`Error::Index`] when no node has such a link, which takes more nodes in a row than links to a node.
-    pub(super) fn repair(&self, links: &mut [u32], degree: usize) -> Result<usize> {
+    /// [`Error::Index`] when no node has such a link, which takes more nodes in a row than links to a node;
+    /// [`Error::Core`] when `cancel` says so.
+    pub(super) fn repair(&self, links: &mut [u32], degree: usize, cancel: &CancelToken) -> Result<usize> {
         let (nodes, mut repaired) = (links.len() / degree, 0);
         if nodes == 0 {
             return Ok(0);
@@ -43,6 +45,7 @@ impl Scene<'_> {
         tree.grow(0, 0, links, degree);
         for node in 0..nodes as u32 {
             if tree.parent[node as usize] == NONE {
+                cancel.check()?;
                 let parent = self.adopt(node, &tree, links, degree);
                 let refused =
                     || Error::index("memory", format!("node {node} cannot be linked: give it a larger `m`"));

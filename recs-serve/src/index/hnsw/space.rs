@@ -27,12 +27,16 @@ pub(super) struct Space<'v> {
 }
 
 impl<'v> Space<'v> {
-    pub(super) fn new(vectors: &'v Vectors) -> Self {
+    /// `nodes` has a candidate of each node; how long others are does not matter.
+    pub(super) fn new(vectors: &'v Vectors, nodes: impl Iterator<Item = u32>) -> Self {
         let (flat, dim) = (vectors.flat(), vectors.dim());
         let square = |row: &[f32]| row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         let squares: Vec<f64> = flat.chunks_exact(dim).map(square).collect();
-        let longest = squares.iter().copied().fold(0.0, f64::max);
-        let shortest = squares.iter().copied().fold(f64::INFINITY, f64::min);
+        let (mut longest, mut shortest) = (0.0, f64::INFINITY);
+        for node in nodes {
+            let square = squares[node as usize];
+            (longest, shortest) = (f64::max(longest, square), f64::min(shortest, square));
+        }
         let plain = Self { flat, dim, sphere: Cow::Borrowed(flat), sphere_dim: dim };
         // A length that f32 cannot hold cannot be made up for either.
         if shortest >= longest * (1.0 - EQUAL_SHARE).powi(2) || longest.sqrt() > f64::from(f32::MAX) {
@@ -100,16 +104,17 @@ impl<'p> Nodes<'p> {
     }
 }
 
-/// Scales for all vectors, and the codes of some of them, `[rows, stride]`, beginning at a page.
+/// Scales and codes of some of the vectors, `[rows, stride]`, beginning at a page.
 ///
 /// # Errors
 /// Those of [`Int8Codec::fit`], and [`Error::Index`](crate::Error::Index) when memory ends.
 pub(super) fn encoded(
     flat: &[f32],
     dim: usize,
-    rows: impl ExactSizeIterator<Item = u32>,
+    rows: impl ExactSizeIterator<Item = u32> + Clone,
 ) -> Result<(Int8Codec, MmapMut)> {
-    let (mut codec, stride) = (Int8Codec::fit(flat, dim)?, int8_stride(dim));
+    let vectors = rows.clone().map(|row| &flat[row as usize * dim..][..dim]);
+    let (mut codec, stride) = (Int8Codec::fit_rows(vectors, dim)?, int8_stride(dim));
     let mut codes = pages(rows.len() * stride)?;
     for (codes, row) in codes.chunks_exact_mut(stride).zip(rows) {
         codec.encode(&flat[row as usize * dim..][..dim], codes);
@@ -122,7 +127,10 @@ impl Space<'_> {
     ///
     /// # Errors
     /// Those of [`encoded`].
-    pub(super) fn encoded(&self, rows: impl ExactSizeIterator<Item = u32>) -> Result<(Int8Codec, MmapMut)> {
+    pub(super) fn encoded(
+        &self,
+        rows: impl ExactSizeIterator<Item = u32> + Clone,
+    ) -> Result<(Int8Codec, MmapMut)> {
         encoded(self.flat, self.dim, rows)
     }
 

@@ -160,6 +160,58 @@ fn filters_do_not_cost_recall() {
 }
 
 #[test]
+fn the_walk_among_those_that_pass_finds_them() {
+    let vectors = clustered(8000, 15, 0.2);
+    let narrow = index(&vectors).with_ef_search(4).unwrap();
+    let mut scratch = Scratch::default();
+    for (modulus, k) in [(2, 1), (2, 3), (3, 2), (64, 1)] {
+        let set = Arc::new(crate::index::BitSet::from_fn(8000, |i| i * 7919 % 8000 % modulus != 1));
+        let filter = Filter::default().within(set);
+        let (mut found_all, mut right) = (0, 0);
+        let open = recall(&narrow, &vectors, k, &Filter::default());
+        for query in clustered(60, 99, 0.0).rows() {
+            let query = query.to_slice().unwrap();
+            let rounded = narrow.image.codec.query(query);
+            assert!(narrow.walk_filtered(&rounded, k, &filter, &mut scratch), "{modulus}, {k}: it scans");
+            let picked = std::mem::take(&mut scratch.picked);
+            assert!(picked.iter().all(|&candidate| filter.passes(candidate)));
+            let mut once = picked.clone();
+            once.sort_unstable();
+            once.dedup();
+            assert_eq!(once.len(), picked.len());
+            let best = conformance::naive(&vectors.view(), query, k, &filter);
+            right += best.iter().filter(|hit| picked.contains(&hit.index)).count();
+            found_all += k;
+        }
+        let share = right as f64 / found_all as f64;
+        assert!(share >= open, "{share} at {modulus}, {k}; {open} without a filter");
+    }
+}
+
+#[test]
+fn so_many_that_walking_is_dearer_are_scanned_for() {
+    let vectors = clustered(3000, 16, 0.0);
+    let index = index(&vectors);
+    assert!(!index.is_wide(100) && index.is_wide(101));
+    for k in [101, 1500, 2999, 3000] {
+        assert_eq!(recall(&index, &vectors, k, &Filter::default()), 1.0);
+    }
+}
+
+#[test]
+fn what_is_deleted_no_longer_sets_the_scale() {
+    let mut vectors = clustered(2000, 17, 0.0);
+    vectors.row_mut(7).fill(1e6);
+    let deleted = index(&vectors).with_deleted(&[7]).unwrap();
+    assert!(deleted.image.codec.length < 100.0);
+    vectors.row_mut(7).fill(0.0);
+    let filter = Filter::default().deny([7]);
+    let recall = |index: &HnswIndex| recall(index, &vectors, 20, &filter);
+    let (after, never) = (recall(&deleted), recall(&index(&vectors)));
+    assert!(after > never - 0.02, "{after} after it was deleted, {never} without it");
+}
+
+#[test]
 fn what_is_inserted_is_found() {
     let vectors = clustered(3000, 6, 0.3);
     let some = index(&vectors.slice(s![..2000, ..]).to_owned());
