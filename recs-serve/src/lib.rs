@@ -79,6 +79,7 @@
 //! | `hnsw_rs` | `index::HnswRsIndex`, by the crate of that name |
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 
+mod background;
 pub mod clock;
 pub mod deploy;
 mod error;

@@ -9,8 +9,11 @@ use clap::Parser;
 use memchr::memmem::{Finder, find};
 use recs_benches::Random;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -23,6 +26,35 @@ struct Args {
     connections: u64,
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// A line of JSON here for each tenth of a second: when it began (Unix seconds), and how many answers took how many steps of
+    /// 2 % above a microsecond.
+    #[arg(long)]
+    histograms: Option<PathBuf>,
+}
+
+/// Answers of each tenth of a second, by the logarithm of their microseconds.
+#[derive(Default)]
+struct Bin(BTreeMap<u32, u64>);
+
+const BIN: Duration = Duration::from_millis(100);
+const STEP: f64 = 1.02;
+
+/// When a question was asked, after the first of all, and the microseconds until its answer.
+type Asked = (Duration, u32);
+
+fn write_histograms(path: &Path, began: SystemTime, asked: &[Asked]) -> Result<(), Failed> {
+    let mut bins: BTreeMap<u32, Bin> = BTreeMap::new();
+    for (at, micros) in asked {
+        let bin = bins.entry(u32::try_from(at.as_millis() / BIN.as_millis())?).or_default();
+        *bin.0.entry(f64::from(*micros).max(1.0).log(STEP) as u32).or_default() += 1;
+    }
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
+    let began = began.duration_since(SystemTime::UNIX_EPOCH)?;
+    for (number, Bin(counts)) in bins {
+        let at = (began + BIN * number).as_secs_f64();
+        writeln!(out, "{}", json!({"at": at, "seconds": BIN.as_secs_f64(), "step": STEP, "counts": counts}))?;
+    }
+    Ok(out.flush()?)
 }
 
 type Failed = Box<dyn Error>;
@@ -30,9 +62,14 @@ type Failed = Box<dyn Error>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failed> {
     let args = Args::parse();
-    let end = Instant::now() + Duration::from_secs_f64(args.seconds);
-    let tasks = (0..args.connections).map(|seed| connection(args.port, seed, end));
-    let mut took = futures::future::try_join_all(tasks).await?.concat();
+    let (began, first) = (SystemTime::now(), Instant::now());
+    let end = first + Duration::from_secs_f64(args.seconds);
+    let tasks = (0..args.connections).map(|seed| connection(args.port, seed, first, end));
+    let asked = futures::future::try_join_all(tasks).await?.concat();
+    if let Some(path) = &args.histograms {
+        write_histograms(path, began, &asked)?;
+    }
+    let mut took: Vec<u32> = asked.into_iter().map(|(_, micros)| micros).collect();
     took.sort_unstable();
     let percentile = |share: f64| {
         let at = ((took.len() as f64 * share) as usize).min(took.len().saturating_sub(1));
@@ -46,8 +83,8 @@ async fn main() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Asks one question after the other; gives the microseconds of each.
-async fn connection(port: u16, seed: u64, end: Instant) -> Result<Vec<u32>, Failed> {
+/// Asks one question after the other.
+async fn connection(port: u16, seed: u64, first: Instant, end: Instant) -> Result<Vec<Asked>, Failed> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
     let (mut random, rank, mut took, mut answer) =
@@ -57,7 +94,7 @@ async fn connection(port: u16, seed: u64, end: Instant) -> Result<Vec<u32>, Fail
         let begin = Instant::now();
         stream.write_all(request.as_bytes()).await?;
         let body = read(&mut stream, &mut answer).await?;
-        took.push(u32::try_from(begin.elapsed().as_micros())?);
+        took.push((begin - first, u32::try_from(begin.elapsed().as_micros())?));
         if rank.find_iter(&answer[body..]).count() != 100 {
             return Err(format!("a wrong answer: {}", String::from_utf8_lossy(&answer)).into());
         }

@@ -9,15 +9,17 @@ use axum::http::{Request, header};
 use axum::routing::post;
 use clap::Parser;
 use recs_core::artifact::ModelArtifact;
-use recs_core::store::Store;
+use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
+use recs_serve::deploy::{DeployConfig, Deployer};
 use recs_serve::http::{AppState, Auth, ServeConfig, ServerConfig, router};
-use recs_serve::retriever::{Host, Retriever};
+use recs_serve::registry::By;
+use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
 use serde_json::json;
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tower::ServiceExt;
 
 #[global_allocator]
@@ -37,6 +39,9 @@ struct Args {
     /// Threads that read and answer requests.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Serve the model and a twin of it in turn, changed every so many seconds through the registry; a line for each change.
+    #[arg(long)]
+    swap_every: Option<f64>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,20 +54,69 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let tenant = TenantId::new(&args.tenant)?;
     let root = Store::local(&args.store)?.tenant(&tenant)?;
-    let artifact = ModelArtifact::load(&root, &ModelArtifact::latest_version(&root).await?).await?;
+    let version = ModelArtifact::latest_version(&root).await?;
     let host = Host::new(Workers::new(0)?);
-    let retriever = Arc::new(Retriever::new(Arc::new(artifact), host.clone())?);
     let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
-    let state = AppState::new(host, config)?;
-    state.swap(&tenant, retriever);
+    let state = AppState::new(host.clone(), config)?;
+    let deployer = Deployer::new(&root, state.live(&tenant), host, DeployConfig::default())?;
+    match args.swap_every {
+        None => deployer.serve(&version).await?,
+        Some(_) => {
+            twin(&root, &version).await?;
+            promote(&deployer, &version).await?;
+        }
+    }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", json!({"port": listener.local_addr()?.port()}));
+    if let Some(seconds) = args.swap_every {
+        tokio::spawn(async move {
+            if let Err(error) = swap(&deployer, &version, seconds).await {
+                println!("{}", json!({"failed": error.to_string()}));
+            }
+        });
+    }
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     let mut app = router(state, Auth::Open);
     if args.prepared {
         app = prepared(app).await?;
     }
     Ok(recs_serve::http::serve(listener, app, &ServerConfig::default(), async { drop(ended.await) }).await?)
+}
+
+/// The same model under another name.
+async fn twin(root: &TenantRoot, version: &str) -> Result<(), Box<dyn Error>> {
+    let mut model = ModelArtifact::load(root, version).await?;
+    model.metadata.model_version = format!("{version}{TWIN}");
+    match model.publish(root, "2026-01-01T00:00:00Z").await {
+        Ok(_) | Err(recs_core::Error::AlreadyExists { .. }) => Ok(()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+const TWIN: &str = "-twin";
+
+async fn promote(deployer: &Deployer, version: &str) -> recs_serve::Result<()> {
+    let by = By { at: "2026-01-01T00:00:00Z".into(), who: "peers".into(), why: "in turn".into() };
+    let (_, now) = deployer.registry().current().await?;
+    if now.production.as_deref() != Some(version) {
+        deployer.registry().promote(version, &by).await?;
+    }
+    deployer.refresh().await.map(drop)
+}
+
+/// Version and twin in turn, for ever; a line for each swap.
+async fn swap(deployer: &Deployer, version: &str, seconds: f64) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut every = tokio::time::interval(Duration::from_secs_f64(seconds));
+    every.tick().await;
+    for turn in 1.. {
+        every.tick().await;
+        let began = SystemTime::now();
+        let name = if turn % 2 == 1 { format!("{version}{TWIN}") } else { version.to_owned() };
+        promote(deployer, &name).await?;
+        let at = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map(|at| at.as_secs_f64());
+        println!("{}", json!({"version": name, "from": at(began)?, "to": at(SystemTime::now())?}));
+    }
+    Ok(())
 }
 
 /// Answers whatever is asked like this.

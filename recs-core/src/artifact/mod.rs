@@ -35,7 +35,7 @@ pub use digest::{Digest, DigestReader, DigestWriter};
 pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};
 pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
 #[cfg(feature = "tables")]
-pub use model::ModelArtifact;
+pub use model::{ArtifactFiles, ModelArtifact};
 #[cfg(feature = "tables")]
 pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};
 pub use segment::{segment_share, sold_by_segment};

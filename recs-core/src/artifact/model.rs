@@ -139,12 +139,37 @@ impl ModelArtifact {
             .to_owned())
     }
 
-    /// Loads a version, every file verified against the manifest.
+    /// Loads a version, every file verified against the manifest: [`ArtifactFiles::fetch`], and [`ArtifactFiles::open`] on a
+    /// thread of tokio's for blocking work.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Digest`], [`Error::Version`], [`Error::Shape`], [`Error::Corrupt`] and
-    /// [`Error::Document`], each naming the file.
+    /// Those of both.
     pub async fn load(root: &TenantRoot, version: &str) -> Result<Self> {
+        let files = ArtifactFiles::fetch(root, version).await?;
+        let job = tokio::task::spawn_blocking(move || files.open());
+        job.await.map_err(|_| Error::Worker { doing: "reading a model" })?
+    }
+}
+
+/// The files of a version as they came from the store: nothing of them is trusted yet.
+#[derive(Debug)]
+pub struct ArtifactFiles {
+    folder: Store,
+    manifest: Manifest,
+    files: BTreeMap<&'static str, Bytes>,
+}
+
+/// All that [`ModelArtifact`] is made of.
+const FILES: [&str; 7] =
+    [MODEL_FILE, METADATA_FILE, STATS_FILE, VOCABULARY_FILE, WEIGHTS_FILE, CANDIDATES_FILE, CUSTOMERS_FILE];
+
+impl ArtifactFiles {
+    /// Gets all files of a version. Waits for the store; no work for a processor.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`]; [`Error::Document`] for a manifest of another tenant or version;
+    /// [`Error::Digest`] for a file of another size than the manifest says.
+    pub async fn fetch(root: &TenantRoot, version: &str) -> Result<Self> {
         let folder = root.model(version)?;
         let shown = folder.show(MANIFEST_FILE);
         let manifest = Manifest::parse(&folder.get(MANIFEST_FILE, MAX_MANIFEST_BYTES).await?, &shown)?;
@@ -155,56 +180,69 @@ impl ModelArtifact {
                 format!("is of tenant {tenant}, version {found}: it was copied here by hand"),
             ));
         }
-        let file = |name: &'static str| verified(&folder, &manifest, name);
-        let config: ModelConfig = parse(&file(MODEL_FILE).await?, &folder.show(MODEL_FILE))?;
+        let mut files = BTreeMap::new();
+        for name in FILES {
+            let Some(expected) = manifest.files.get(name) else {
+                return Err(Error::document(shown, format!("does not list {name}")));
+            };
+            let bytes = folder.get(name, MAX_FILE_BYTES).await?;
+            if bytes.len() as u64 != expected.size_bytes {
+                let found = Digest { size_bytes: bytes.len() as u64, sha256: String::new() };
+                expected.verify(&folder.show(name), &found)?;
+            }
+            files.insert(name, bytes);
+        }
+        Ok(Self { folder, manifest, files })
+    }
+
+    /// Verifies every digest and reads the model. Work for one processor, about a second for 500 MB.
+    ///
+    /// # Errors
+    /// [`Error::Digest`], [`Error::Version`], [`Error::Shape`], [`Error::Corrupt`] and [`Error::Document`], each naming the
+    /// file.
+    pub fn open(mut self) -> Result<ModelArtifact> {
+        let config: ModelConfig = self.parse(MODEL_FILE)?;
         config.validate()?;
-        let vocabulary =
-            Vocabulary::parse(&file(VOCABULARY_FILE).await?, &config.schema, &folder.show(VOCABULARY_FILE))?;
-        let shown = folder.show(WEIGHTS_FILE);
-        let weights = Weights::from_safetensors(&file(WEIGHTS_FILE).await?, &config, &vocabulary, &shown)?;
+        let (vocabulary, shown) = (self.take(VOCABULARY_FILE)?, self.folder.show(VOCABULARY_FILE));
+        let vocabulary = Vocabulary::parse(&vocabulary, &config.schema, &shown)?;
+        let (weights, shown) = (self.take(WEIGHTS_FILE)?, self.folder.show(WEIGHTS_FILE));
+        let weights = Weights::from_safetensors(&weights, &config, &vocabulary, &shown)?;
         let candidates =
-            Candidates::read_parquet(file(CANDIDATES_FILE).await?, &folder.show(CANDIDATES_FILE))?;
-        let customers =
-            Customers::read_parquet(file(CUSTOMERS_FILE).await?, &candidates, &folder.show(CUSTOMERS_FILE))?;
-        let model = Self {
-            metadata: parse(&file(METADATA_FILE).await?, &folder.show(METADATA_FILE))?,
+            Candidates::read_parquet(self.take(CANDIDATES_FILE)?, &self.folder.show(CANDIDATES_FILE))?;
+        let (customers, shown) = (self.take(CUSTOMERS_FILE)?, self.folder.show(CUSTOMERS_FILE));
+        let customers = Customers::read_parquet(customers, &candidates, &shown)?;
+        let model = ModelArtifact {
+            metadata: self.parse(METADATA_FILE)?,
             config,
             weights: Arc::new(weights),
             vocabulary: Arc::new(vocabulary),
             candidates: Arc::new(candidates),
             customers: Arc::new(customers),
-            training_stats: parse(&file(STATS_FILE).await?, &folder.show(STATS_FILE))?,
+            training_stats: self.parse(STATS_FILE)?,
         };
-        model.check_dim(folder.show(CANDIDATES_FILE))?;
+        model.check_dim(self.folder.show(CANDIDATES_FILE))?;
         Ok(model)
     }
-}
 
-async fn verified(folder: &Store, manifest: &Manifest, name: &str) -> Result<Bytes> {
-    let shown = folder.show(name);
-    let Some(expected) = manifest.files.get(name) else {
-        return Err(Error::document(folder.show(MANIFEST_FILE), format!("does not list {name}")));
-    };
-    let bytes = folder.get(name, MAX_FILE_BYTES).await?;
-    let found = if bytes.len() as u64 == expected.size_bytes {
-        let hashed = bytes.clone();
-        let job = tokio::task::spawn_blocking(move || Digest::of(&hashed));
-        job.await.map_err(|_| Error::Worker { doing: "hashing a file" })?
-    } else {
-        Digest { size_bytes: bytes.len() as u64, sha256: String::new() }
-    };
-    expected.verify(&shown, &found)?;
-    Ok(bytes)
+    /// A file, verified; its bytes are freed with what was read from them.
+    fn take(&mut self, name: &'static str) -> Result<Bytes> {
+        let (bytes, expected) = (self.files.remove(name), self.manifest.files.get(name));
+        let lost = || Error::document(self.folder.show(MANIFEST_FILE), format!("does not list {name}"));
+        let (bytes, expected) = bytes.zip(expected).ok_or_else(lost)?;
+        expected.verify(&self.folder.show(name), &Digest::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&mut self, name: &'static str) -> Result<T> {
+        let bytes = self.take(name)?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::document(self.folder.show(name), e.to_string()))
+    }
 }
 
 fn json<T: serde::Serialize>(value: &T, file: &str) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::document(file, e.to_string()))?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], file: &str) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| Error::document(file, e.to_string()))
 }
 
 /// Adds a version to the tenant's model log.

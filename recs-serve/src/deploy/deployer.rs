@@ -2,10 +2,11 @@
 
 use super::gate::{GateConfig, examine};
 use super::{Live, Serving, Split, Trial, Version};
+use crate::background;
 use crate::error::{Error, Result};
 use crate::registry::{By, Canary, Deployment, Registry};
 use crate::retriever::{Host, Retriever};
-use recs_core::artifact::ModelArtifact;
+use recs_core::artifact::ArtifactFiles;
 use recs_core::store::TenantRoot;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -121,27 +122,31 @@ impl Deployer {
         Err(Error::registry("others change it all the time: try again"))
     }
 
-    /// Loads a version, every file verified, warms it up, and examines it as the [gate](GateConfig) says.
+    /// Loads a version, every file verified, warms it up, and examines it as the [gate](GateConfig) says; on a thread that
+    /// stands back behind those who answer.
     ///
     /// # Errors
-    /// Those of [`ModelArtifact::load`] and [`Retriever::new`]; [`Error::Unfit`].
+    /// Those of [`ArtifactFiles::fetch`], [`ArtifactFiles::open`] and [`Retriever::new`]; [`Error::Unfit`].
     pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
         fail::fail_point!("deploy-load");
-        let (root, host, config) = (self.root.clone(), self.host.clone(), self.config.clone());
-        let (recorded, live, version) = (self.live.recorded(), Arc::clone(&self.live), version.to_owned());
-        let runtime = tokio::runtime::Handle::current();
-        // Parsing and building are no work for the threads that answer.
-        let job = tokio::task::spawn_blocking(move || {
-            let artifact = runtime.block_on(ModelArtifact::load(&root, &version))?;
-            fail::fail_point!("deploy-loaded");
-            let retriever = Arc::new(Retriever::built_by(artifact, host, config.build_threads)?);
+        let files = ArtifactFiles::fetch(&self.root, version).await?;
+        fail::fail_point!("deploy-fetched");
+        let (host, config) = (self.host.clone(), self.config.clone());
+        let (recorded, live) = (self.live.recorded(), Arc::clone(&self.live));
+        background::run("loading a model", move || {
+            let retriever = Arc::new(Retriever::built_by(files.open()?, host, config.build_threads)?);
+            fail::fail_point!("deploy-built");
             let production = live.serving().production.clone();
             let production = production.as_ref().map(|version| version.retriever().as_ref());
             let health = examine(&retriever, recorded, production, &config.gate)?;
-            tracing::info!(version, ?health, "a version is fit to serve");
+            tracing::info!(
+                version = retriever.metadata().model_version,
+                ?health,
+                "a version is fit to serve"
+            );
             Ok(retriever)
-        });
-        job.await.map_err(|_| Error::Worker { doing: "loading a model" })?
+        })
+        .await
     }
 
     /// Serves a version that the registry does not speak of, until it does.
@@ -154,10 +159,13 @@ impl Deployer {
         Ok(())
     }
 
-    /// Refreshes for ever, `every` so often; failures are logged and told to `failed`.
+    /// Refreshes for ever, `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`.
     pub async fn follow(self: Arc<Self>, every: Duration, failed: impl Fn(&Error) + Send) {
         loop {
-            tokio::time::sleep(every).await;
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = self.live.nudged() => {}
+            }
             if let Err(error) = self.refresh().await {
                 let tenant = self.root.tenant();
                 tracing::error!(%error, %tenant, "what is served may be out of date");

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Requests that are remembered, the latest.
 const RECORDED: usize = 64;
@@ -128,6 +129,7 @@ pub struct Live {
     /// Milliseconds after `began` from which on the next request is remembered.
     record_from: AtomicU64,
     recorded: Mutex<VecDeque<Request>>,
+    nudged: Notify,
 }
 
 impl Default for Live {
@@ -137,6 +139,7 @@ impl Default for Live {
             began: Instant::now(),
             record_from: AtomicU64::new(0),
             recorded: Mutex::default(),
+            nudged: Notify::new(),
         }
     }
 }
@@ -155,6 +158,15 @@ impl Live {
     /// Answers with others from now on; gives back what answered before.
     pub fn swap(&self, serving: Serving) -> Arc<Serving> {
         self.serving.swap(Arc::new(serving))
+    }
+
+    /// Has whoever follows the registry look at once.
+    pub fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    pub(super) async fn nudged(&self) {
+        self.nudged.notified().await;
     }
 
     /// Remembers a request that came at `now`, a few a second.

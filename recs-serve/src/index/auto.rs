@@ -1,6 +1,8 @@
 //! The index that fits a catalogue.
 
-use super::{ExactIndex, Filter, Hit, HnswConfig, HnswIndex, Int8Index, Query, Scratch, ScratchPool, VectorIndex};
+use super::{
+    ExactIndex, Filter, Hit, HnswConfig, HnswIndex, Int8Index, Query, Scratch, ScratchPool, VectorIndex,
+};
 use crate::error::Result;
 use recs_core::artifact::Candidates;
 use recs_core::kernel::MAX_INT8_DIM;

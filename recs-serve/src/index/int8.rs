@@ -197,10 +197,9 @@ mod tests {
             let flat = rows.iter().flat_map(|&x| vec![x; dim]).collect();
             Int8Index::new(Array2::from_shape_vec((rows.len(), dim), flat).unwrap()).unwrap()
         };
-        for (index, query) in [
-            (rows(&[1e20, 2e20], 1), vec![1e20]),
-            (rows(&[-1e-20, 1e-20], 1024), vec![1e-30; 1024]),
-        ] {
+        for (index, query) in
+            [(rows(&[1e20, 2e20], 1), vec![1e20]), (rows(&[-1e-20, 1e-20], 1024), vec![1e-30; 1024])]
+        {
             let mut hits = Vec::new();
             index.search(&query, 1, &Filter::default(), &mut Scratch::default(), &mut hits).unwrap();
             assert_eq!(hits[0].index, 0);

@@ -53,7 +53,7 @@ fn line_of(change: &Change) -> Line<'_> {
     Line { at: &by.at, who: &by.who, why: &by.why, change: action, deployment }
 }
 
-/// Changes the registry. Servers follow it within seconds, this one too.
+/// Changes the registry. This server follows at once, others within seconds.
 pub(in super::super) async fn change(
     State(served): State<Served>,
     managed: Managed,
@@ -67,7 +67,9 @@ pub(in super::super) async fn change(
         Asked::Canary(canary) => registry.canary(canary, &by).await,
         Asked::Shadow(version) => registry.shadow(version.as_deref(), &by).await,
     };
-    answer(&managed, &deployment?)
+    let deployment = deployment?;
+    managed.slot.live.nudge();
+    answer(&managed, &deployment)
 }
 
 fn answer(managed: &Managed, deployment: &Deployment) -> Result<Response, Problem> {
