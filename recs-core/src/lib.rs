@@ -51,6 +51,7 @@ pub mod metrics;
 pub mod model;
 pub mod observe;
 pub mod schema;
+pub mod slab;
 pub mod store;
 pub mod tenant;
 pub mod tfrecord;

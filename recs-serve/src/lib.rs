@@ -68,6 +68,7 @@
 //! |---|---|
 //! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact and approximate search, filters |
 //! | [`deploy`] | versions side by side: which customers a canary answers |
+//! | [`model`] | a model as it is served: all that answering needs, in one file that can be mapped |
 //! | [`registry`] | which versions serve, as the store says it: production, canary, shadow, audit |
 //! | [`retriever`] | requests -> products with reasons: rules, fallbacks, batches |
 //! | `http` | the router, its state, problem details |
@@ -86,6 +87,7 @@ mod error;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod index;
+pub mod model;
 pub mod registry;
 pub mod retriever;
 pub mod workers;

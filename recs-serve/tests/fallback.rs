@@ -85,7 +85,7 @@ fn an_unknown_customer_in_a_known_city_is_answered_by_the_other_features() {
 
 #[test]
 fn a_segment_answers_before_popularity_and_is_drawn_towards_it() {
-    let candidates = shared().candidates();
+    let candidates = artifact("v1").candidates;
     let total = candidates.popularity.iter().sum::<u64>() as f64;
     // Products 7, 11 and 50 were bought 2, 3 and 3 times.
     let bought = |p: usize| [(7, 2), (11, 3), (50, 3)].iter().find(|(q, _)| *q == p).map_or(0, |(_, n)| *n);
@@ -118,7 +118,7 @@ fn a_segment_answers_before_popularity_and_is_drawn_towards_it() {
 fn nobody_from_nowhere_gets_the_bestsellers() {
     let answer = shared().recommend(&ask("", None, 100)).unwrap();
     assert_eq!((answer.source, answer.items.len()), (Reason::Popularity, PRODUCTS));
-    let candidates = shared().candidates();
+    let candidates = artifact("v1").candidates;
     let expected: Vec<&str> =
         candidates.by_popularity().iter().map(|&i| candidates.ids[i as usize].as_str()).collect();
     assert_eq!(answer.items.iter().map(|i| i.product_id).collect::<Vec<_>>(), expected);
@@ -157,7 +157,7 @@ fn bad_values_are_all_named() {
 
 #[test]
 fn similar_products_are_ordered_by_cosine() {
-    let candidates = shared().candidates();
+    let candidates = artifact("v1").candidates;
     let similar = shared().similar(&product_id(9), 100).unwrap();
     assert_eq!(similar.len(), PRODUCTS - 1);
     let cosine = |id: &str| {

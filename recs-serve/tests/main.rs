@@ -29,6 +29,7 @@ mod key_log;
 mod loading;
 #[cfg(feature = "http")]
 mod openapi;
+mod model;
 mod refresh;
 mod registry;
 mod repeat;

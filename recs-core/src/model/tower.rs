@@ -1,20 +1,42 @@
 //! Encoded rows -> embeddings.
 
-use super::{Activation, BagColumn, Dense, ModelConfig, Table, TowerColumns, TowerWeights, l2_normalise};
+use super::{Activation, BagColumn, Dense, ModelConfig, TowerColumns, TowerWeights, l2_normalise};
 use crate::error::{Error, Result};
 use crate::kernel::{activate_in_place, gemm};
 use crate::schema::{Encoding, Tower, Widths};
-use ndarray::{Array2, ArrayViewMut1, ArrayViewMut2, s};
+use crate::slab::Slab;
+use ndarray::{Array2, ArrayView1, ArrayViewMut1, ArrayViewMut2, s};
 use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Rows that one task embeds: its activations stay in the second-level cache.
 const BLOCK_ROWS: usize = 256;
 
+/// An embedding table, row after row.
+#[derive(Debug, Clone)]
+struct Rows {
+    numbers: Slab<f32>,
+    width: usize,
+}
+
+impl Rows {
+    fn nrows(&self) -> usize {
+        self.numbers.len() / self.width
+    }
+
+    /// # Panics
+    /// For a row that there is not.
+    fn row(&self, at: usize) -> &[f32] {
+        &self.numbers[at * self.width..][..self.width]
+    }
+}
+
 /// One tower, ready to embed.
 #[derive(Debug, Clone)]
 pub struct TowerModel {
     encodings: Vec<Encoding>,
+    tables: Vec<Rows>,
+    /// Its dense layers; its embeddings are in `tables`.
     weights: Arc<TowerWeights>,
     activation: Activation,
     l2_normalise: bool,
@@ -27,25 +49,63 @@ pub struct TowerModel {
 }
 
 impl TowerModel {
-    /// Joins configuration and weights.
+    /// Joins configuration and weights; the tables are shared.
     ///
     /// # Errors
     /// [`Error::Shape`] when the weights have other tables or layers.
     pub fn new(config: &ModelConfig, tower: Tower, weights: Arc<TowerWeights>) -> Result<Self> {
+        let encodings = config.schema.encodings(tower);
+        weights.check_widths(encodings, config.tower(tower), config.input_width(tower), tower)?;
+        let tables = weights.embeddings.iter().map(|table| Slab::from(table.clone())).collect();
+        Self::joined(config, tower, weights, tables)
+    }
+
+    /// As [`TowerModel::new`], of tables that stand somewhere else, in a mapped file for example.
+    ///
+    /// # Shapes
+    /// One of `tables` for each encoding with a table, `[rows, width]` row-major.
+    ///
+    /// # Errors
+    /// As [`TowerModel::new`].
+    pub fn over(
+        config: &ModelConfig,
+        tower: Tower,
+        dense: Vec<Dense>,
+        tables: Vec<Slab<f32>>,
+    ) -> Result<Self> {
+        let weights = TowerWeights { embeddings: Vec::new(), dense };
+        let encodings = config.schema.encodings(tower);
+        weights.check_widths(encodings, config.tower(tower), config.input_width(tower), tower)?;
+        Self::joined(config, tower, Arc::new(weights), tables)
+    }
+
+    fn joined(
+        config: &ModelConfig,
+        tower: Tower,
+        weights: Arc<TowerWeights>,
+        tables: Vec<Slab<f32>>,
+    ) -> Result<Self> {
         let encodings = config.schema.encodings(tower).to_vec();
-        let tables = encodings.iter().filter(|e| e.has_table()).count();
+        let with_table: Vec<&Encoding> = encodings.iter().filter(|e| e.has_table()).collect();
         let layers = &config.tower(tower).layers;
-        if weights.embeddings.len() != tables || weights.dense.len() != layers.len() {
-            return Err(Error::Shape {
-                file: super::WEIGHTS_FILE.into(),
-                tensor: tower.name().into(),
-                expected: vec![tables, layers.len()],
-                got: vec![weights.embeddings.len(), weights.dense.len()],
-            });
+        let shape = |tensor: &str, expected, got| {
+            let tensor = format!("{}{tensor}", tower.name());
+            Err(Error::Shape { file: super::WEIGHTS_FILE.into(), tensor, expected, got })
+        };
+        if tables.len() != with_table.len() || weights.dense.len() != layers.len() {
+            let expected = vec![with_table.len(), layers.len()];
+            return shape("", expected, vec![tables.len(), weights.dense.len()]);
         }
-        weights.check_widths(&encodings, config.tower(tower), config.input_width(tower), tower)?;
+        if let Some((encoding, table)) =
+            with_table.iter().zip(&tables).find(|(e, table)| !table.len().is_multiple_of(e.width().max(1)))
+        {
+            let name = format!(".{}.embedding", encoding.name());
+            return shape(&name, vec![encoding.width()], vec![table.len()]);
+        }
+        let tables = with_table.iter().zip(tables);
+        let tables = tables.map(|(e, numbers)| Rows { numbers, width: e.width().max(1) }).collect();
         Ok(Self {
-            encodings,
+            tables,
             weights,
             activation: config.tower(tower).activation,
             l2_normalise: config.tower(tower).l2_normalise,
@@ -54,7 +114,13 @@ impl TowerModel {
             bias_table: config.schema.bias_table(tower),
             counterpart: config.counterpart(tower),
             dim: config.embedding_dim(),
+            encodings,
         })
+    }
+
+    /// The tables, one for each encoding that has one, and the dense layers.
+    pub fn parts(&self) -> (impl ExactSizeIterator<Item = &Slab<f32>>, &[Dense]) {
+        (self.tables.iter().map(|table| &table.numbers), &self.weights.dense)
     }
 
     /// Width of an embedding.
@@ -67,8 +133,8 @@ impl TowerModel {
     /// # Errors
     /// [`Error::Shape`].
     pub fn check(&self, rows: usize, ids: &[u32], bags: &[BagColumn]) -> Result<()> {
-        let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.weights.embeddings);
-        let tables: Vec<&Table> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
+        let with_table = self.encodings.iter().filter(|e| e.has_table()).zip(&self.tables);
+        let tables: Vec<&Rows> = with_table.filter(|(e, _)| e.has_id()).map(|(_, t)| t).collect();
         let shape = |tensor: &str, expected, got| {
             Err(Error::Shape { file: "encoded rows".into(), tensor: tensor.into(), expected, got })
         };
@@ -136,10 +202,10 @@ impl TowerModel {
             out.column_mut(width).fill(counterpart);
         } else if let Some(bias_table) = self.bias_table {
             // The bias is the last encoding: its id is a row's last.
-            let biases = &self.weights.embeddings[bias_table];
+            let biases = &self.tables[bias_table];
             let ids = columns.ids.chunks_exact(self.widths.ids).skip(first);
             for (to, ids) in out.column_mut(width).iter_mut().zip(ids) {
-                *to = ids.last().map_or(0.0, |&id| biases[[id as usize, 0]]);
+                *to = ids.last().map_or(0.0, |&id| biases.row(id as usize)[0]);
             }
         }
         Ok(())
@@ -174,23 +240,23 @@ impl TowerModel {
                     let bags = columns.bags.iter().find(|bags| bags.column == id_at);
                     let list = bags.map_or(&[][..], |bags| bags.bags.list(id));
                     let (embeddings, weight) =
-                        (&self.weights.embeddings[table], 1.0 / list.len().max(1) as f32);
+                        (&self.tables[table], 1.0 / list.len().max(1) as f32);
                     if let Err(id) = pool(embeddings, part, list.iter().map(|&id| (id, weight))) {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.has_id() {
                     let (id, embeddings) =
-                        (columns.ids[row * tables + id_at] as usize, &self.weights.embeddings[table]);
+                        (columns.ids[row * tables + id_at] as usize, &self.tables[table]);
                     if id >= embeddings.nrows() {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }
                     if !encoding.is_bias() {
-                        part.assign(&embeddings.row(id));
+                        part.assign(&ArrayView1::from(embeddings.row(id)));
                     }
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.is_history() {
-                    let embeddings = &self.weights.embeddings[table];
+                    let embeddings = &self.tables[table];
                     let (ids, weights) = match row < columns.histories.rows() {
                         true => columns.histories.row(row),
                         false => (&[][..], &[][..]),
@@ -214,7 +280,7 @@ impl TowerModel {
 
 /// Writes the weighted sum of rows of a table, or gives the id of one that it does not have.
 fn pool(
-    table: &Table,
+    table: &Rows,
     mut into: ArrayViewMut1<'_, f32>,
     rows: impl Iterator<Item = (u32, f32)>,
 ) -> std::result::Result<(), usize> {
@@ -223,7 +289,7 @@ fn pool(
         if id as usize >= table.nrows() {
             return Err(id as usize);
         }
-        into.scaled_add(weight, &table.row(id as usize));
+        into.scaled_add(weight, &ArrayView1::from(table.row(id as usize)));
     }
     Ok(())
 }

@@ -111,6 +111,16 @@ impl NumberStats {
         if self.count == 0 { 0.0 } else { (self.squares / self.count as f64).max(0.0).sqrt() }
     }
 
+    /// Count, smallest, largest, mean, and sum of squared distances from the mean: all there is to know, bit for bit.
+    pub fn to_parts(&self) -> (u64, [f64; 4]) {
+        (self.count, [self.min, self.max, self.mean, self.squares])
+    }
+
+    /// Joins what [`NumberStats::to_parts`] gave.
+    pub fn of_parts(count: u64, [min, max, mean, squares]: [f64; 4]) -> Self {
+        Self { count, min, max, mean, squares }
+    }
+
     /// Statistics as a file states them.
     pub(crate) fn stated(count: u64, min: f64, max: f64, mean: f64, std: f64) -> Self {
         Self { count, min, max, mean, squares: std * std * count as f64 }

@@ -35,6 +35,38 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
+    /// Joins what [`Vocabulary::lookups`], [`Vocabulary::all_buckets`], [`Vocabulary::all_stats`] and
+    /// [`Vocabulary::total_examples`] gave.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::check`].
+    pub fn of_parts(
+        schema: &Schema,
+        lookups: BTreeMap<String, StringLookup>,
+        buckets: BTreeMap<String, Buckets>,
+        stats: BTreeMap<String, NumberStats>,
+        total_examples: u64,
+    ) -> Result<Self> {
+        let vocabulary = Self { lookups, buckets, stats, total_examples };
+        vocabulary.check(schema)?;
+        Ok(vocabulary)
+    }
+
+    /// All lookups by field name.
+    pub fn lookups(&self) -> &BTreeMap<String, StringLookup> {
+        &self.lookups
+    }
+
+    /// All buckets by field name.
+    pub fn all_buckets(&self) -> &BTreeMap<String, Buckets> {
+        &self.buckets
+    }
+
+    /// All statistics by field name.
+    pub fn all_stats(&self) -> &BTreeMap<String, NumberStats> {
+        &self.stats
+    }
+
     /// Rows it was built from.
     pub fn total_examples(&self) -> u64 {
         self.total_examples

@@ -4,6 +4,7 @@ use super::gate::{GateConfig, examine};
 use super::{Live, Serving, Split, Trial, Version};
 use crate::background;
 use crate::error::{Error, Result};
+use crate::model::ServingModel;
 use crate::registry::{By, Canary, Deployment, Registry};
 use crate::retriever::{Host, Retriever};
 use recs_core::artifact::ArtifactFiles;
@@ -134,7 +135,7 @@ impl Deployer {
         let (host, config) = (self.host.clone(), self.config.clone());
         let (recorded, live) = (self.live.recorded(), Arc::clone(&self.live));
         background::run("loading a model", move || {
-            let retriever = Arc::new(Retriever::built_by(files.open()?, host, config.build_threads)?);
+            let retriever = Arc::new(Retriever::serving(ServingModel::new(Arc::new(files.open()?))?, host, config.build_threads)?);
             fail::fail_point!("deploy-built");
             let production = live.serving().production.clone();
             let production = production.as_ref().map(|version| version.retriever().as_ref());

@@ -5,8 +5,9 @@ use super::{
 };
 use crate::error::Result;
 use recs_core::artifact::Candidates;
-use recs_core::kernel::MAX_INT8_DIM;
+use recs_core::kernel::{Int8Blocks, MAX_INT8_DIM};
 use recs_core::observe::CancelToken;
+use recs_core::slab::Slab;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -24,6 +25,22 @@ pub struct IndexConfig {
 impl Default for IndexConfig {
     fn default() -> Self {
         Self { exact_up_to: 16_000_000, hnsw: HnswConfig::default() }
+    }
+}
+
+enum Kind {
+    Plain,
+    Exact,
+    Hnsw,
+}
+
+impl Kind {
+    fn of(numbers: usize, dim: usize, config: &IndexConfig) -> Self {
+        match dim > MAX_INT8_DIM {
+            true => Self::Plain,
+            false if numbers <= config.exact_up_to => Self::Exact,
+            false => Self::Hnsw,
+        }
     }
 }
 
@@ -45,13 +62,41 @@ impl Index {
     /// # Errors
     /// Those of [`Int8Index::shared`], [`HnswIndex::build_shared`] and [`ExactIndex::shared`].
     pub fn auto(candidates: Arc<Candidates>, config: &IndexConfig, cancel: &CancelToken) -> Result<Self> {
-        if candidates.vectors.ncols() > MAX_INT8_DIM {
-            return Ok(Self::Plain(ExactIndex::shared(candidates)?));
+        let (numbers, dim) = (candidates.vectors.len(), candidates.vectors.ncols());
+        Ok(match Kind::of(numbers, dim, config) {
+            Kind::Plain => Self::Plain(ExactIndex::shared(candidates)?),
+            Kind::Exact => Self::Exact(Int8Index::shared(candidates)?),
+            Kind::Hnsw => Self::Hnsw(HnswIndex::build_shared(candidates, &config.hnsw, cancel)?),
+        })
+    }
+
+    /// As [`Index::auto`], sharing vectors end to end; `codes` are theirs, if they were made before.
+    ///
+    /// # Errors
+    /// As [`Index::auto`].
+    pub(crate) fn of_slab(
+        vectors: Slab<f32>,
+        dim: usize,
+        codes: Option<Int8Blocks>,
+        config: &IndexConfig,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        Ok(match Kind::of(vectors.len(), dim, config) {
+            Kind::Plain => Self::Plain(ExactIndex::of_slab(vectors, dim)?),
+            Kind::Exact => Self::Exact(Int8Index::of_slab(vectors, dim, codes)?),
+            Kind::Hnsw => Self::Hnsw(HnswIndex::of_slab(vectors, dim, &config.hnsw, cancel)?),
+        })
+    }
+
+    /// The codes that [`Index::of_slab`] would make; None for a catalogue that is not searched by them.
+    ///
+    /// # Errors
+    /// As [`Index::auto`].
+    pub(crate) fn codes(vectors: &[f32], dim: usize, config: &IndexConfig) -> Result<Option<Int8Blocks>> {
+        match Kind::of(vectors.len(), dim, config) {
+            Kind::Exact => Ok(Some(Int8Blocks::new(vectors, dim)?)),
+            Kind::Plain | Kind::Hnsw => Ok(None),
         }
-        if candidates.vectors.len() <= config.exact_up_to {
-            return Ok(Self::Exact(Int8Index::shared(candidates)?));
-        }
-        Ok(Self::Hnsw(HnswIndex::build_shared(candidates, &config.hnsw, cancel)?))
     }
 
     fn chosen(&self) -> &dyn VectorIndex {

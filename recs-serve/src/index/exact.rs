@@ -7,6 +7,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use rayon::prelude::*;
 use recs_core::artifact::Candidates;
 use recs_core::kernel::{TopK, dot_rows, gemm};
+use recs_core::slab::Slab;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -46,6 +47,14 @@ impl ExactIndex {
     /// As [`ExactIndex::new`].
     pub fn shared(candidates: Arc<Candidates>) -> Result<Self> {
         Ok(Self { vectors: Vectors::shared(candidates)? })
+    }
+
+    /// Shares vectors end to end.
+    ///
+    /// # Errors
+    /// As [`ExactIndex::new`].
+    pub(crate) fn of_slab(vectors: Slab<f32>, dim: usize) -> Result<Self> {
+        Ok(Self { vectors: Vectors::of_slab(vectors, dim)? })
     }
 
     /// Answers the queries `at` of a batch into `out`, by products of query block and candidate block.

@@ -8,6 +8,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use recs_core::artifact::Candidates;
 use recs_core::kernel::{Int8Blocks, Int8Query};
+use recs_core::slab::Slab;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,6 +57,18 @@ impl Int8Index {
     /// As [`Int8Index::new`].
     pub fn shared(candidates: Arc<Candidates>) -> Result<Self> {
         Self::over(Vectors::shared(candidates)?)
+    }
+
+    /// Shares vectors end to end; `codes` are theirs, if they were made before.
+    ///
+    /// # Errors
+    /// As [`Int8Index::new`].
+    pub(crate) fn of_slab(vectors: Slab<f32>, dim: usize, codes: Option<Int8Blocks>) -> Result<Self> {
+        let vectors = Vectors::of_slab(vectors, dim)?;
+        match codes {
+            Some(blocks) => Ok(Self { vectors, blocks }),
+            None => Self::over(vectors),
+        }
     }
 
     fn over(vectors: Vectors) -> Result<Self> {

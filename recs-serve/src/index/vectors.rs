@@ -5,16 +5,17 @@ use crate::error::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use recs_core::artifact::Candidates;
 use recs_core::kernel::{TopK, dot_picked};
+use recs_core::slab::Slab;
 use std::sync::Arc;
 
 /// Products between two looks at the selection.
 const AT_ONCE: usize = 1024;
 
-/// Finite vectors of one width, `[len, dim]`, row-major; own ones, or those of a catalogue.
+/// Finite vectors of one width, `[len, dim]`, row-major: own ones, or shared with a catalogue. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) enum Vectors {
-    Own(Arc<Array2<f32>>),
-    Shared(Arc<Candidates>),
+pub(super) struct Vectors {
+    numbers: Slab<f32>,
+    dim: usize,
 }
 
 impl Vectors {
@@ -23,10 +24,8 @@ impl Vectors {
     /// # Errors
     /// [`Error::NonFinite`] naming the candidate, [`Error::Model`] for more than 2^32 - 1 vectors or vectors of width 0.
     pub(super) fn own(vectors: Array2<f32>) -> Result<Self> {
-        let vectors =
-            if vectors.is_standard_layout() { vectors } else { vectors.as_standard_layout().into_owned() };
-        check(&vectors)?;
-        Ok(Self::Own(Arc::new(vectors)))
+        let dim = vectors.ncols();
+        Self::of_slab(vectors.into_shared().into(), dim)
     }
 
     /// Shares those of a catalogue.
@@ -37,32 +36,46 @@ impl Vectors {
         if !candidates.vectors.is_standard_layout() {
             return Self::own(candidates.vectors.clone());
         }
-        check(&candidates.vectors)?;
-        Ok(Self::Shared(candidates))
+        let dim = candidates.vectors.ncols();
+        let bytes = bytes::Bytes::from_owner(OfCandidates(candidates));
+        let numbers = Slab::of_bytes(bytes).ok_or_else(|| Error::model("its vectors lie across numbers"))?;
+        Self::of_slab(numbers, dim)
     }
 
-    fn array(&self) -> &Array2<f32> {
-        match self {
-            Self::Own(vectors) => vectors,
-            Self::Shared(candidates) => &candidates.vectors,
+    /// Shares vectors end to end.
+    ///
+    /// # Errors
+    /// As [`Vectors::own`].
+    pub(super) fn of_slab(numbers: Slab<f32>, dim: usize) -> Result<Self> {
+        if dim == 0 {
+            return Err(Error::model("its vectors have no numbers"));
         }
+        let len = numbers.len() / dim;
+        if u32::try_from(len).is_err() {
+            return Err(Error::model(format!("{len} vectors; an index holds fewer than 2^32")));
+        }
+        let mut rows = numbers.chunks_exact(dim).enumerate();
+        rows.try_for_each(|(i, row)| check_finite("candidate", i, row))?;
+        Ok(Self { numbers, dim })
     }
 
     pub(super) fn view(&self) -> ArrayView2<'_, f32> {
-        self.array().view()
+        let shape = (self.len(), self.dim);
+        // There are so many numbers.
+        ArrayView2::from_shape(shape, self.flat()).unwrap_or_else(|_| ArrayView2::from(&[[0.0; 0]; 0]))
     }
 
     /// All vectors end to end.
     pub(super) fn flat(&self) -> &[f32] {
-        self.array().as_slice().unwrap_or_default()
+        &self.numbers
     }
 
     pub(super) fn len(&self) -> usize {
-        self.array().nrows()
+        self.numbers.len() / self.dim
     }
 
     pub(super) fn dim(&self) -> usize {
-        self.array().ncols()
+        self.dim
     }
 
     /// Offers candidates with their products; `scores` is working memory.
@@ -77,13 +90,11 @@ impl Vectors {
     }
 }
 
-fn check(vectors: &Array2<f32>) -> Result<()> {
-    if u32::try_from(vectors.nrows()).is_err() {
-        return Err(Error::model(format!("{} vectors; an index holds fewer than 2^32", vectors.nrows())));
+/// Lends the vectors of a catalogue.
+struct OfCandidates(Arc<Candidates>);
+
+impl AsRef<[u8]> for OfCandidates {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(self.0.vectors.as_slice().unwrap_or_default())
     }
-    if vectors.ncols() == 0 {
-        return Err(Error::model("its vectors have no numbers"));
-    }
-    let mut rows = vectors.rows().into_iter().enumerate();
-    rows.try_for_each(|(i, row)| check_finite("candidate", i, row.as_slice().unwrap_or_default()))
 }

@@ -19,7 +19,7 @@ impl Retriever {
             explain: true,
             ..Request::default()
         };
-        let customers = self.customers.ids.iter().step_by(step).take(wanted).map(|id| request(id));
+        let customers = self.customers.ids.iter().step_by(step).take(wanted).map(request);
         customers.chain([request("")]).collect()
     }
 

@@ -40,14 +40,13 @@ pub use similar::Similar;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::index::{Index, IndexConfig, ScratchPool, VectorIndex};
+use crate::model::{Buyers, Popular, ServingModel};
 use crate::workers::Workers;
 use catalogue::Catalogue;
-use fallback::Fallback;
 use query::QueryEncoder;
-use recs_core::artifact::{CUSTOMERS_FILE, Candidates, Customers, ModelArtifact, ModelMetadata};
+use recs_core::artifact::{ModelArtifact, ModelMetadata};
 use recs_core::model::TowerModel;
 use recs_core::observe::CancelToken;
-use recs_core::schema::Tower;
 use std::sync::Arc;
 
 /// What the host lends to its models: threads and the time. Cheap to clone.
@@ -68,14 +67,14 @@ impl Host {
 
 /// A loaded model that answers requests. Immutable: a new version is a new retriever, swapped in.
 ///
-/// Memory beside the artifact's catalogue, customers, vocabularies and query tower: about 24 bytes a product, a byte for each number of a vector, and 8 bytes for
-/// each distinct product of each segment. The candidate tower is not kept: its embeddings are in the catalogue.
+/// Memory beside what [`ServingModel`] holds, which may be a mapped file: about 8 bytes a product, and for a catalogue that is
+/// searched by a graph the graph.
 #[derive(Debug)]
 pub struct Retriever {
     metadata: ModelMetadata,
-    customers: Arc<Customers>,
+    customers: Buyers,
+    popular: Popular,
     catalogue: Catalogue,
-    fallback: Fallback,
     encoder: QueryEncoder,
     tower: TowerModel,
     /// Vectors end with a bias.
@@ -86,23 +85,34 @@ pub struct Retriever {
     host: Host,
 }
 
+/// A product of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Product<'r> {
+    /// Its id.
+    pub id: &'r str,
+    /// For people; empty where unknown.
+    pub name: &'r str,
+    /// Empty where unknown.
+    pub category: &'r str,
+    /// Whether it may be recommended when only available products are asked for.
+    pub available: bool,
+    /// Training rows.
+    pub popularity: u64,
+    /// Its embedding.
+    pub vector: &'r [f32],
+}
+
 impl Retriever {
     /// Serves a model by the index that fits its size, see [`Index::auto`]. Hand over the only reference to the artifact, and
-    /// nothing is copied.
+    /// vectors and tables are not copied.
     ///
     /// # Errors
     /// [`Error::Model`] when parts of the artifact contradict each other, [`Error::NonFinite`] for a vector that cannot
     /// be searched, [`Error::Core`] when schema, vocabulary and weights do not fit.
     pub fn new(artifact: Arc<ModelArtifact>, host: Host) -> Result<Self> {
-        let index = host.workers.install(|| index_of(&artifact))?;
-        Self::with_index(artifact, Arc::new(index), host)
-    }
-
-    /// As [`Retriever::new`], by `threads` threads of its own, so that those of the host go on answering; 0 means one for each
-    /// core.
-    pub(crate) fn built_by(artifact: ModelArtifact, host: Host, threads: usize) -> Result<Self> {
-        let index = Workers::new(threads)?.install(|| index_of(&artifact))?;
-        Self::with_index(Arc::new(artifact), Arc::new(index), host)
+        let model = ServingModel::new(artifact)?;
+        let index = host.workers.install(|| index_of(&model))?;
+        Self::over(model, Arc::new(index), host)
     }
 
     /// Serves a model by an index of yours over the same vectors in the same order.
@@ -110,12 +120,22 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::new`], and [`Error::Model`] for an index of another size or width.
     pub fn with_index(artifact: Arc<ModelArtifact>, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
-        let artifact = Arc::unwrap_or_clone(artifact);
-        artifact.config.validate()?;
-        let catalogue = Catalogue::new(artifact.candidates)?;
-        artifact.customers.validate(&catalogue.candidates, CUSTOMERS_FILE)?;
-        let (expected, got) =
-            ((catalogue.len(), artifact.config.embedding_dim()), (index.len(), index.dim()));
+        Self::over(ServingModel::new(artifact)?, index, host)
+    }
+
+    /// As [`Retriever::new`], of a model that is ready; a graph is built by `threads` threads of its own, so that those of the
+    /// host go on answering; 0 means one for each core.
+    ///
+    /// # Errors
+    /// As [`Retriever::new`].
+    pub fn serving(model: ServingModel, host: Host, threads: usize) -> Result<Self> {
+        let index = Workers::new(threads)?.install(|| index_of(&model))?;
+        Self::over(model, Arc::new(index), host)
+    }
+
+    fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
+        let ServingModel { metadata, config, vocabulary, tower, products, customers, popular, .. } = model;
+        let (expected, got) = ((products.len(), config.embedding_dim()), (index.len(), index.dim()));
         if expected != got {
             let reason = format!(
                 "its index holds {} vectors of {}, the model has {} of {}",
@@ -123,16 +143,15 @@ impl Retriever {
             );
             return Err(Error::model(reason));
         }
-        let query = Arc::clone(&artifact.weights.query);
         Ok(Self {
-            fallback: Fallback::new(&catalogue.candidates, &artifact.customers),
-            encoder: QueryEncoder::new(&artifact.config, artifact.vocabulary, &catalogue.candidates.ids)?,
-            has_bias: artifact.config.has_bias(),
-            tower: TowerModel::new(&artifact.config, Tower::Query, query)?,
-            inverse_temperature: 1.0 / artifact.config.temperature,
-            metadata: artifact.metadata,
-            customers: artifact.customers,
-            catalogue,
+            encoder: QueryEncoder::new(&config, vocabulary, &products.ids)?,
+            has_bias: config.has_bias(),
+            tower,
+            inverse_temperature: 1.0 / config.temperature,
+            metadata,
+            customers,
+            popular,
+            catalogue: Catalogue::new(products),
             index,
             scratch: ScratchPool::new(),
             host,
@@ -144,9 +163,22 @@ impl Retriever {
         &self.metadata
     }
 
-    /// The catalogue.
-    pub fn candidates(&self) -> &Arc<Candidates> {
-        &self.catalogue.candidates
+    /// A product by its number in the catalogue.
+    pub fn product(&self, number: usize) -> Option<Product<'_>> {
+        let products = &self.catalogue.products;
+        Some(Product {
+            id: products.ids.get(number)?,
+            name: products.names.get(number)?,
+            category: products.categories.get(*products.category_of.get(number)? as usize)?,
+            available: *products.available.get(number)? != 0,
+            popularity: *products.popularity.get(number)?,
+            vector: self.catalogue.vector(u32::try_from(number).ok()?),
+        })
+    }
+
+    /// The number of a product. O(log n).
+    pub fn number(&self, product_id: &str) -> Option<usize> {
+        self.catalogue.find(product_id).map(|number| number as usize)
     }
 
     /// Number of products.
@@ -160,6 +192,7 @@ impl Retriever {
     }
 }
 
-fn index_of(artifact: &ModelArtifact) -> Result<Index> {
-    Index::auto(Arc::clone(&artifact.candidates), &IndexConfig::default(), &CancelToken::new())
+fn index_of(model: &ServingModel) -> Result<Index> {
+    let (vectors, dim) = (model.products.vectors.clone(), model.products.dim);
+    Index::of_slab(vectors, dim, model.codes.clone(), &IndexConfig::default(), &CancelToken::new())
 }

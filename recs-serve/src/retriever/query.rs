@@ -4,6 +4,7 @@ use super::Request;
 use crate::error::Result;
 use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerEncoder};
 use recs_core::schema::{DType, Field, Role, Tower, Value};
+use recs_core::slab::Texts;
 use recs_core::vocab::Vocabulary;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl QueryEncoder {
     pub(super) fn new(
         config: &ModelConfig,
         vocabulary: Arc<Vocabulary>,
-        products: &[String],
+        products: &Texts,
     ) -> Result<Self> {
         let schema = &config.schema;
         let product_ids = if schema.widths(Tower::Query).has_history {

@@ -65,7 +65,7 @@ impl<'r> Plan<'r> {
         match (self.by_model.zip(vector), self.segment) {
             (Some((reason, vector)), _) => Source::Model(reason, vector),
             (None, Some(segment)) => Source::Popular(segment),
-            (None, None) => Source::Popular(retriever.fallback.everybody()),
+            (None, None) => Source::Popular(Bestsellers::of_everybody(&retriever.popular)),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Retriever {
         let has_id = self.encoder.knows_customer(&request.customer_id);
         // A model without a table of customers is taken by its vocabulary's word.
         let is_untrained = has_id && position.is_none() && !self.customers.is_empty();
-        let home = position.map(|p| self.customers.segment[p].as_str());
+        let home = position.map(|p| self.customers.segment(p));
         let (bought, counts) = position.map_or((&[][..], &[][..]), |p| self.customers.purchases(p));
         let city = request.city.as_deref().or(home);
         let knows_city = city.is_some_and(|city| self.encoder.knows_city(city));
@@ -145,8 +145,8 @@ impl Retriever {
             (false, true) => Some(Reason::FeaturesOnly),
             (false, false) => None,
         };
-        let own = position.and_then(|p| self.fallback.segment(&self.customers.segment[p]));
-        let segment = own.or_else(|| self.fallback.segment(request.city.as_deref()?));
+        let of_segment = |name| Bestsellers::of_segment(&self.popular, name);
+        let segment = home.and_then(of_segment).or_else(|| of_segment(request.city.as_deref()?));
         let repeats = position.filter(|_| by_model == Some(Reason::Model)).map(|p| self.customers.repeats(p));
         let rules = Rules::new(&self.catalogue, request, bought, repeats.into_iter().flatten());
         Plan { rules, bought, counts, segment, by_model, is_untrained, home }
@@ -226,7 +226,7 @@ impl Retriever {
         self.fill(&mut draft, source, &plan.rules, request.k, Some(hits))?;
         let passed = if draft.is_full() { 0 } else { plan.rules.passed(self.products()) };
         if passed > draft.len() && source.reason() != Reason::Popularity {
-            let everybody = Source::Popular(self.fallback.everybody());
+            let everybody = Source::Popular(Bestsellers::of_everybody(&self.popular));
             let limit = request.k.saturating_add(draft.len());
             self.fill(&mut draft, everybody, &plan.rules, limit, None)?;
         }
@@ -284,7 +284,8 @@ impl Retriever {
             draft.truncate(before);
             limit = limit.saturating_mul(DEEPER);
             if limit > self.products() / NEARLY_ALL {
-                limit = self.products();
+                // One more than there are: so the ranking is seen to end.
+                limit = limit.max(self.products() + 1);
             }
         }
     }
@@ -303,7 +304,7 @@ impl Retriever {
             base: entry.base - repeat,
             repeat,
             boost,
-            popularity: self.catalogue.candidates.popularity[entry.product as usize],
+            popularity: self.catalogue.products.popularity[entry.product as usize],
             bought: bought.map_or(0, |at| plan.counts[at]),
         });
         Item {

@@ -7,7 +7,6 @@ use crate::output::Report;
 use recs_serve::retriever::{Host, Request, Retriever};
 use recs_serve::workers::Workers;
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: RecommendArgs) -> Result<Report> {
@@ -24,13 +23,11 @@ pub(super) async fn run(context: &Context, args: RecommendArgs) -> Result<Report
         ..Request::default()
     };
     let answer = retriever.recommend(&request)?;
-    let candidates = retriever.candidates();
-    let names: HashMap<&str, &str> =
-        candidates.ids.iter().map(String::as_str).zip(candidates.names.iter().map(String::as_str)).collect();
     let mut report = Report::default();
     report.line(format!("customer {}, model {}", request.customer_id, retriever.metadata().model_version));
     for item in &answer.items {
-        let name = names.get(item.product_id).copied().unwrap_or_default();
+        let product = retriever.number(item.product_id).and_then(|number| retriever.product(number));
+        let name = product.map_or("", |product| product.name);
         let reason = json!(item.reason);
         let reason = reason.as_str().unwrap_or_default();
         report.line(format!(

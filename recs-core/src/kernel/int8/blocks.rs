@@ -3,10 +3,12 @@
 //! Four numbers of each of 16 vectors make a line of 64 bytes, so that one instruction adds four products to each of 16
 //! sums, and no sum has to be gathered from the lanes of a register.
 
-use super::{Int8Codec, Int8Query, ZERO};
+use super::{Int8Codec, Int8Query, MAX_INT8_DIM, ZERO};
 #[cfg(target_arch = "x86_64")]
 use super::{PLANE, rows::has_vnni};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::slab::Slab;
+use bytes::Bytes;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -22,8 +24,8 @@ const AT_ONCE: usize = 4;
 const RUN: usize = WIDTH * AT_ONCE;
 
 /// A cache line of codes.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
 struct Line([u8; WIDTH * QUAD]);
 
 /// Codes of vectors, to be read from the first to the last. Memory: `dim + 3` bytes a vector at most.
@@ -33,7 +35,7 @@ pub struct Int8Blocks {
     len: usize,
     /// Lines of a block.
     quads: usize,
-    lines: Vec<Line>,
+    lines: Slab<Line>,
 }
 
 impl Int8Blocks {
@@ -57,7 +59,32 @@ impl Int8Blocks {
                 line.0[i % WIDTH * QUAD..][..QUAD].copy_from_slice(quad);
             }
         }
+        Ok(Self { codec, len, quads, lines: lines.into() })
+    }
+
+    /// Joins what [`Int8Blocks::lines`] and [`Int8Blocks::codec`] gave, for `len` vectors; the bytes begin at a multiple of 64.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming `file` for bytes of another size or place, and scales and bounds that are none.
+    pub fn of_parts(codec: Int8Codec, len: usize, lines: Bytes, file: &str) -> Result<Self> {
+        let refuse = |reason: &str| Err(Error::corrupt(file, reason));
+        let quads = codec.dim().div_ceil(QUAD);
+        let Some(lines) = Slab::<Line>::of_bytes(lines) else { return refuse("codes that are no lines") };
+        let blocks = len.div_ceil(WIDTH).checked_next_multiple_of(AT_ONCE);
+        if blocks.and_then(|blocks| blocks.checked_mul(quads)) != Some(lines.len()) {
+            return refuse("codes of another number of vectors");
+        }
+        let is_bound = |x: &f32| *x >= 0.0;
+        let bounds = [codec.residual, codec.code_length, codec.length];
+        if !(1..=MAX_INT8_DIM).contains(&codec.dim()) || !codec.scales.iter().chain(&bounds).all(is_bound) {
+            return refuse("scales or bounds of codes that are none");
+        }
         Ok(Self { codec, len, quads, lines })
+    }
+
+    /// All codes.
+    pub fn lines(&self) -> &Bytes {
+        self.lines.bytes()
     }
 
     /// Number of vectors.
@@ -87,9 +114,9 @@ impl Int8Blocks {
     pub fn scan(&self, query: &Int8Query, range: Range<usize>, floor: i32, mut found: impl FnMut(u32, i32)) {
         assert!(range.end <= self.len && range.start.is_multiple_of(RUN), "a range beyond the vectors");
         assert!(query.numbers.len() >= self.quads * QUAD, "a query of another width");
-        let mut estimates = [0i32; RUN];
+        let (mut estimates, all) = ([0i32; RUN], &self.lines[..]);
         for start in range.clone().step_by(RUN) {
-            let lines = &self.lines[start / WIDTH * self.quads..][..AT_ONCE * self.quads];
+            let lines = &all[start / WIDTH * self.quads..][..AT_ONCE * self.quads];
             let mut hits = self.run(query, lines, floor, &mut estimates);
             if range.end - start < RUN {
                 hits &= (1 << (range.end - start)) - 1;

@@ -45,6 +45,7 @@ use parts::Parts;
 use recs_core::artifact::Candidates;
 use recs_core::kernel::Int8Query;
 use recs_core::observe::CancelToken;
+use recs_core::slab::Slab;
 use space::Space;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,6 +99,19 @@ impl HnswIndex {
         cancel: &CancelToken,
     ) -> Result<Self> {
         Self::over(Vectors::shared(candidates)?, config, cancel)
+    }
+
+    /// As [`HnswIndex::build`], sharing vectors end to end.
+    ///
+    /// # Errors
+    /// As [`HnswIndex::build`].
+    pub(crate) fn of_slab(
+        vectors: Slab<f32>,
+        dim: usize,
+        config: &HnswConfig,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        Self::over(Vectors::of_slab(vectors, dim)?, config, cancel)
     }
 
     fn over(vectors: Vectors, config: &HnswConfig, cancel: &CancelToken) -> Result<Self> {

@@ -1,0 +1,147 @@
+//! A model as it is served: all that answering needs and nothing else, in arrays that can be parts of a mapped file.
+//!
+//! ```text
+//! ModelArtifact -> ServingModel::new -> Retriever
+//!                       write -> model.recs -> map
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `sections.rs` | the file: named arrays, each with its checksum |
+//! | `products.rs`, `customers.rs`, `popular.rs` | catalogue, purchases, bestsellers |
+//! | `towers.rs` | vocabulary and query tower |
+
+mod customers;
+mod popular;
+mod products;
+mod sections;
+mod towers;
+
+pub(crate) use customers::Buyers;
+pub(crate) use popular::{Popular, Ranked, Segment};
+pub(crate) use products::Products;
+
+use crate::error::{Error, Result};
+use crate::index::{Index, IndexConfig};
+use recs_core::artifact::{ModelArtifact, ModelMetadata};
+use recs_core::kernel::{Int8Blocks, Int8Codec};
+use recs_core::model::{ModelConfig, TowerModel};
+use recs_core::schema::Tower;
+use recs_core::vocab::Vocabulary;
+use sections::Sections;
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model, ready to be served.
+///
+/// Mapped from a file it takes hardly any memory of its own: the system reads what is used, keeps it as long as there is room,
+/// and shares it between processes.
+#[derive(Debug, Clone)]
+pub struct ServingModel {
+    pub(crate) metadata: ModelMetadata,
+    pub(crate) config: ModelConfig,
+    pub(crate) vocabulary: Arc<Vocabulary>,
+    pub(crate) tower: TowerModel,
+    pub(crate) products: Products,
+    pub(crate) customers: Buyers,
+    pub(crate) popular: Popular,
+    /// Codes of the products' vectors, for a catalogue that is searched exactly.
+    pub(crate) codes: Option<Int8Blocks>,
+}
+
+impl ServingModel {
+    /// Takes what serving needs out of a model. Hand over the only reference, and its vectors and tables are not copied.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when parts of the model contradict each other.
+    pub fn new(artifact: Arc<ModelArtifact>) -> Result<Self> {
+        let artifact = Arc::unwrap_or_clone(artifact);
+        artifact.config.validate()?;
+        let candidates = Arc::unwrap_or_clone(artifact.candidates);
+        let customers = Buyers::new(Arc::unwrap_or_clone(artifact.customers), &candidates)?;
+        let products = Products::new(candidates)?;
+        let query = Arc::clone(&artifact.weights.query);
+        Ok(Self {
+            tower: TowerModel::new(&artifact.config, Tower::Query, query)?,
+            popular: Popular::new(&products.popularity, &customers),
+            metadata: artifact.metadata,
+            config: artifact.config,
+            vocabulary: artifact.vocabulary,
+            products,
+            customers,
+            codes: None,
+        })
+    }
+
+    /// Makes now what [`Retriever`](crate::retriever::Retriever) would make each time: the codes of an exact search.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for vectors that are not finite.
+    pub fn prepared(mut self) -> Result<Self> {
+        if self.codes.is_none() {
+            let Products { vectors, dim, .. } = &self.products;
+            self.codes = Index::codes(vectors, *dim, &IndexConfig::default())?;
+        }
+        Ok(self)
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`Error::Core`] with what `out` said; `path` is named.
+    pub fn write(&self, out: &mut impl Write, path: &Path) -> Result<()> {
+        let mut sections = Sections::new(path.display().to_string());
+        self.products.put(&mut sections);
+        self.customers.put(&mut sections);
+        self.popular.put(&mut sections);
+        let vocabulary = towers::put_vocabulary(&self.vocabulary, &mut sections);
+        let tables = towers::put_tower(&self.tower, &mut sections);
+        if let Some(codes) = &self.codes {
+            let Int8Codec { scales, residual, code_length, length } = codes.codec();
+            sections.put_bytes("codes.lines", codes.lines());
+            sections.put("codes.scales", &scales.clone().into());
+            sections.put("codes.bounds", &vec![*residual, *code_length, *length].into());
+        }
+        sections.document = json!({
+            "metadata": self.metadata, "config": self.config, "vocabulary": vocabulary, "tables": tables,
+        });
+        sections.write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+    }
+
+    /// Maps a file that [`ServingModel::write`] wrote.
+    ///
+    /// Cost: reads it once, for the checksums.
+    ///
+    /// # Errors
+    /// [`Error::Core`] naming the file that cannot be read, is damaged, or was not written by this version.
+    pub fn map(path: &Path) -> Result<Self> {
+        Self::of_sections(&Sections::map(path)?)
+    }
+
+    fn of_sections(sections: &Sections) -> Result<Self> {
+        let metadata: ModelMetadata = towers::document(sections, "metadata")?;
+        let config: ModelConfig = towers::document(sections, "config")?;
+        config.validate()?;
+        let products = Products::read(sections, config.embedding_dim())?;
+        let codes = if sections.has("codes.lines") { Some(codes(sections, products.len())?) } else { None };
+        Ok(Self {
+            vocabulary: Arc::new(towers::vocabulary(sections, &config.schema)?),
+            tower: towers::tower(sections, &config)?,
+            customers: Buyers::read(sections, products.len())?,
+            popular: Popular::read(sections, products.len())?,
+            metadata,
+            config,
+            products,
+            codes,
+        })
+    }
+}
+
+fn codes(sections: &Sections, products: usize) -> Result<Int8Blocks> {
+    let bounds = sections.slab_of("codes.bounds", 3)?;
+    let scales = sections.slab::<f32>("codes.scales")?.to_vec();
+    let codec = Int8Codec { scales, residual: bounds[0], code_length: bounds[1], length: bounds[2] };
+    Ok(Int8Blocks::of_parts(codec, products, sections.bytes("codes.lines")?, &sections.file)?)
+}
