@@ -1,6 +1,6 @@
 //! A server that follows the registry.
 
-use crate::artifact::{artifact, host};
+use crate::artifact::{NOW, artifact, host};
 use recs_core::artifact::MANIFEST_FILE;
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
@@ -8,6 +8,7 @@ use recs_serve::Error;
 use recs_serve::deploy::{DeployConfig, Deployer, GateConfig, Live, Serving};
 use recs_serve::registry::{By, Canary, Registry};
 use recs_serve::retriever::{Request, Retriever};
+use std::path::Path;
 use std::sync::Arc;
 
 fn by(why: &str) -> By {
@@ -258,4 +259,115 @@ async fn servers_that_find_the_same_fault_go_back_once() {
     }
     assert_eq!(refreshed.join_all().await, vec![Some("v1".to_owned()); 4]);
     assert_eq!(registry.latest_number().await.unwrap(), 4);
+}
+
+/// The files of the tenant's cache, sorted.
+fn kept(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("acme")).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn cached(folder: &Path) -> DeployConfig {
+    DeployConfig { cache: Some(folder.to_owned()), ..DeployConfig::default() }
+}
+
+#[tokio::test]
+async fn versions_are_kept_on_disk_and_mapped_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::memory();
+    let server = server_with(&store, cached(folder.path())).await;
+    publish(&server.root, &["v1", "v2", "v3", "v4", "v5"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    let files = kept(folder.path());
+    assert!(files.len() == 1 && files[0].starts_with("v1.") && files[0].ends_with(".recs"), "{files:?}");
+    // A second server needs nothing of the store but the manifest.
+    server.root.model("v1").unwrap().delete("weights.safetensors").await.unwrap();
+    let second = server_with(&store, cached(folder.path())).await;
+    second.deployer.refresh().await.unwrap();
+    let ask = Request { customer_id: "c3".into(), timestamp: Some(NOW), ..Request::default() };
+    let answer = |server: &Server| {
+        let version = server.live.serving().production.clone().unwrap();
+        format!("{:?}", version.retriever().recommend(&ask).unwrap())
+    };
+    assert_eq!(answer(&server), answer(&second));
+    // Those to go back to stay, older ones go; what is mapped goes on answering.
+    let first = answer(&server);
+    for version in ["v2", "v3", "v4", "v5"] {
+        server.promote(version).await;
+        server.deployer.refresh().await.unwrap();
+    }
+    let names: Vec<String> = kept(folder.path()).iter().map(|name| name[..2].to_owned()).collect();
+    assert_eq!(names, ["v2", "v3", "v4", "v5"]);
+    assert_eq!(answer(&second), first);
+    server.root.model("v4").unwrap().delete("weights.safetensors").await.unwrap();
+    server.registry.rollback(None, &by("")).await.unwrap();
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v4"), "back from the disk");
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_the_cache_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::memory();
+    let server = server_with(&store, cached(folder.path())).await;
+    publish(&server.root, &["v1"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    let place = folder.path().join("acme").join(&kept(folder.path())[0]);
+    let whole = std::fs::read(&place).unwrap();
+    let mut changed = whole.clone();
+    let middle = whole.len() / 2;
+    changed[middle] ^= 1;
+    for damaged in [&whole[..0], &whole[..100], &whole[..middle], &changed, b"something else"] {
+        std::fs::remove_file(&place).unwrap();
+        std::fs::write(&place, damaged).unwrap();
+        let next = server_with(&store, cached(folder.path())).await;
+        next.deployer.refresh().await.unwrap();
+        assert_eq!(next.production().as_deref(), Some("v1"));
+        assert!(std::fs::read(&place).unwrap() == whole, "the file is whole again");
+        assert_eq!(kept(folder.path()).len(), 1);
+    }
+    assert_eq!(server.registry.latest_number().await.unwrap(), 1, "nothing was rolled back");
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_file_costs_memory_and_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let no_folder = folder.path().join("file");
+    std::fs::write(&no_folder, "not a folder").unwrap();
+    let server = server_with(&Store::memory(), cached(&no_folder)).await;
+    publish(&server.root, &["v1"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn servers_share_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::memory();
+    let first = server_with(&store, cached(folder.path())).await;
+    publish(&first.root, &["v1", "v2"]).await;
+    let mut servers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let server = server_with(&store, cached(folder.path())).await;
+        servers.spawn(async move {
+            for _ in 0..10 {
+                server.deployer.refresh().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            server.production()
+        });
+    }
+    first.promote("v1").await;
+    first.promote("v2").await;
+    servers.join_all().await;
+    first.deployer.refresh().await.unwrap();
+    assert_eq!(first.production().as_deref(), Some("v2"));
+    let names = kept(folder.path());
+    assert!(names.iter().all(|name| name.ends_with(".recs")), "{names:?}");
 }

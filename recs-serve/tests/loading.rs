@@ -37,10 +37,11 @@ fn contradicting_parts_are_refused_by_name() {
         let error = result.unwrap_err();
         assert!(matches!(error, Error::Core(_)) && error.to_string().contains(expected), "{error}");
     }
-    assert!(matches!(
-        with_candidates(|c| c.vectors[[7, 3]] = f32::NAN),
-        Err(Error::NonFinite { row: 7, position: 3, .. })
-    ));
+    let not_finite = with_candidates(|c| c.vectors[[7, 3]] = f32::NAN).unwrap_err();
+    assert!(
+        matches!(&not_finite, Error::Core(recs_core::Error::InvalidValue { record: Some(7), .. })),
+        "{not_finite}"
+    );
     let other = ExactIndex::new(Array2::zeros((60, 31))).unwrap();
     assert!(matches!(
         Retriever::with_index(Arc::new(artifact("v1")), Arc::new(other), host()),

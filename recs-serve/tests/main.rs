@@ -27,9 +27,9 @@ mod index_corpus;
 #[cfg(feature = "http")]
 mod key_log;
 mod loading;
+mod model;
 #[cfg(feature = "http")]
 mod openapi;
-mod model;
 mod refresh;
 mod registry;
 mod repeat;

@@ -23,7 +23,12 @@ fn requests() -> Vec<Request> {
         ..Request::default()
     };
     let mut requests: Vec<Request> = (0..20).map(|c| ask(&format!("c{c}"), Some("alpha"))).collect();
-    requests.extend([ask("stranger", Some("beta")), ask(FORGOTTEN, None), ask("", Some(OLD_TOWN)), ask("", None)]);
+    requests.extend([
+        ask("stranger", Some("beta")),
+        ask(FORGOTTEN, None),
+        ask("", Some(OLD_TOWN)),
+        ask("", None),
+    ]);
     requests.push(Request { exclude_purchased: true, ..ask("c3", None) });
     requests.push(Request { available_only: true, category_cap: Some(2), ..ask("c4", None) });
     requests.push(Request { categories: Some(vec!["DAIRY".into(), "none".into()]), ..ask("c5", None) });

@@ -33,13 +33,19 @@ struct Args {
     /// Tenant in it.
     #[arg(long, default_value = "peers")]
     tenant: String,
+    /// Keep versions here, and map them.
+    #[arg(long)]
+    cache: Option<PathBuf>,
     /// Always send the answer to one request: what a load generator reaches at most.
     #[arg(long)]
     prepared: bool,
     /// Threads that read and answer requests.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Serve the model and a twin of it in turn, changed every so many seconds through the registry; a line for each change.
+    /// Publish the model under another name, too, and end.
+    #[arg(long)]
+    twin: bool,
+    /// Serve the model and its twin in turn, changed every so many seconds through the registry; a line for each change.
     #[arg(long)]
     swap_every: Option<f64>,
 }
@@ -54,17 +60,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let tenant = TenantId::new(&args.tenant)?;
     let root = Store::local(&args.store)?.tenant(&tenant)?;
-    let version = ModelArtifact::latest_version(&root).await?;
+    let latest = ModelArtifact::latest_version(&root).await?;
+    let version = latest.strip_suffix(TWIN).unwrap_or(&latest).to_owned();
+    if args.twin {
+        return twin(&root, &version).await;
+    }
     let host = Host::new(Workers::new(0)?);
     let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
     let state = AppState::new(host.clone(), config)?;
-    let deployer = Deployer::new(&root, state.live(&tenant), host, DeployConfig::default())?;
+    let deployer = {
+        let config = DeployConfig { cache: args.cache.clone(), ..DeployConfig::default() };
+        Deployer::new(&root, state.live(&tenant), host, config)?
+    };
     match args.swap_every {
         None => deployer.serve(&version).await?,
-        Some(_) => {
-            twin(&root, &version).await?;
-            promote(&deployer, &version).await?;
-        }
+        Some(_) => promote(&deployer, &version).await?,
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", json!({"port": listener.local_addr()?.port()}));

@@ -121,6 +121,8 @@ pub(crate) struct ServeSettings {
     pub(crate) listen: String,
     /// Scoring threads; 0 = all cores.
     pub(crate) threads: usize,
+    /// Folder on this machine's disk where versions are kept to be mapped, ~/.cache/recs unless given; "": read into memory.
+    pub(crate) cache: Option<PathBuf>,
     /// Take a version out of the registry that proves unfit where it is tried before it serves, or while it does.
     pub(crate) roll_back: bool,
     /// Seconds between `/readyz` saying no and the door closing, when the server is told to end: for load balancers to notice.
@@ -129,7 +131,7 @@ pub(crate) struct ServeSettings {
 
 impl Default for ServeSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), threads: 0, roll_back: true, grace_seconds: 0 }
+        Self { listen: "127.0.0.1:8080".into(), threads: 0, cache: None, roll_back: true, grace_seconds: 0 }
     }
 }
 

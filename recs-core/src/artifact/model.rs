@@ -164,15 +164,15 @@ const FILES: [&str; 7] =
     [MODEL_FILE, METADATA_FILE, STATS_FILE, VOCABULARY_FILE, WEIGHTS_FILE, CANDIDATES_FILE, CUSTOMERS_FILE];
 
 impl ArtifactFiles {
-    /// Gets all files of a version. Waits for the store; no work for a processor.
+    /// Gets the manifest of a version, and its own digest: that of all that the version is.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Store`]; [`Error::Document`] for a manifest of another tenant or version;
-    /// [`Error::Digest`] for a file of another size than the manifest says.
-    pub async fn fetch(root: &TenantRoot, version: &str) -> Result<Self> {
+    /// [`Error::NotFound`], [`Error::Store`]; [`Error::Document`] for a manifest of another tenant or version.
+    pub async fn manifest(root: &TenantRoot, version: &str) -> Result<(Manifest, Digest)> {
         let folder = root.model(version)?;
-        let shown = folder.show(MANIFEST_FILE);
-        let manifest = Manifest::parse(&folder.get(MANIFEST_FILE, MAX_MANIFEST_BYTES).await?, &shown)?;
+        let (shown, bytes) =
+            (folder.show(MANIFEST_FILE), folder.get(MANIFEST_FILE, MAX_MANIFEST_BYTES).await?);
+        let manifest = Manifest::parse(&bytes, &shown)?;
         if &manifest.tenant != root.tenant() || manifest.model_version != version {
             let (tenant, found) = (&manifest.tenant, &manifest.model_version);
             return Err(Error::document(
@@ -180,6 +180,17 @@ impl ArtifactFiles {
                 format!("is of tenant {tenant}, version {found}: it was copied here by hand"),
             ));
         }
+        Ok((manifest, Digest::of(&bytes)))
+    }
+
+    /// Gets all files of a version. Waits for the store; no work for a processor.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`]; [`Error::Document`] for a manifest of another tenant or version;
+    /// [`Error::Digest`] for a file of another size than the manifest says.
+    pub async fn fetch(root: &TenantRoot, version: &str) -> Result<Self> {
+        let (folder, (manifest, _)) = (root.model(version)?, Self::manifest(root, version).await?);
+        let shown = folder.show(MANIFEST_FILE);
         let mut files = BTreeMap::new();
         for name in FILES {
             let Some(expected) = manifest.files.get(name) else {

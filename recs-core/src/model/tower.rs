@@ -239,15 +239,13 @@ impl TowerModel {
                     let id = columns.ids[row * tables + id_at] as usize;
                     let bags = columns.bags.iter().find(|bags| bags.column == id_at);
                     let list = bags.map_or(&[][..], |bags| bags.bags.list(id));
-                    let (embeddings, weight) =
-                        (&self.tables[table], 1.0 / list.len().max(1) as f32);
+                    let (embeddings, weight) = (&self.tables[table], 1.0 / list.len().max(1) as f32);
                     if let Err(id) = pool(embeddings, part, list.iter().map(|&id| (id, weight))) {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }
                     (table, id_at) = (table + 1, id_at + 1);
                 } else if encoding.has_id() {
-                    let (id, embeddings) =
-                        (columns.ids[row * tables + id_at] as usize, &self.tables[table]);
+                    let (id, embeddings) = (columns.ids[row * tables + id_at] as usize, &self.tables[table]);
                     if id >= embeddings.nrows() {
                         return shape(encoding.name(), embeddings.nrows(), id);
                     }

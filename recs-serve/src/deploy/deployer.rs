@@ -1,5 +1,6 @@
 //! A server that serves what the registry says.
 
+use super::cache::Cache;
 use super::gate::{GateConfig, examine};
 use super::{Live, Serving, Split, Trial, Version};
 use crate::background;
@@ -7,9 +8,12 @@ use crate::error::{Error, Result};
 use crate::model::ServingModel;
 use crate::registry::{By, Canary, Deployment, Registry};
 use crate::retriever::{Host, Retriever};
+use crate::workers::Workers;
 use recs_core::artifact::ArtifactFiles;
+use recs_core::observe::CancelToken;
 use recs_core::store::TenantRoot;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -29,6 +33,10 @@ pub struct DeployConfig {
     pub max_failures: f64,
     /// Threads that build an index while others answer.
     pub build_threads: usize,
+    /// A folder on this machine's disk where versions are kept as they are served, to be mapped: then a version takes hardly any
+    /// memory of its own, and one that served before is back in a moment. Of those that are not in the registry any more, not
+    /// even to go back to, the files are deleted. Processes may share it. None: versions are read into memory.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for DeployConfig {
@@ -39,6 +47,7 @@ impl Default for DeployConfig {
             watch_seconds: 300,
             max_failures: 0.02,
             build_threads: 1,
+            cache: None,
         }
     }
 }
@@ -61,7 +70,17 @@ pub struct Deployer {
     live: Arc<Live>,
     host: Host,
     config: DeployConfig,
+    cache: Option<Cache>,
     state: Mutex<State>,
+}
+
+/// Reads a model, and has it mapped from `place`.
+fn made(files: ArtifactFiles, place: Option<&Path>) -> Result<ServingModel> {
+    let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
+    Ok(match place {
+        Some(place) => Cache::keep(place, model),
+        None => model,
+    })
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +103,8 @@ impl Deployer {
     /// None in practice.
     pub fn new(root: &TenantRoot, live: Arc<Live>, host: Host, config: DeployConfig) -> Result<Self> {
         let (registry, state) = (Registry::new(root)?, Mutex::default());
-        Ok(Self { root: root.clone(), registry, live, host, config, state })
+        let cache = config.cache.as_deref().map(|folder| Cache::new(folder, root.tenant()));
+        Ok(Self { root: root.clone(), registry, live, host, config, cache, state })
     }
 
     /// The labels that it follows.
@@ -111,6 +131,10 @@ impl Deployer {
                 Ok(serving) => {
                     self.put_in_place(&mut state, serving);
                     state.seen = Some(number);
+                    if let Some(cache) = &self.cache {
+                        let before = deployment.previous.iter().map(String::as_str);
+                        cache.prune(&deployment.served().chain(before).collect::<Vec<_>>());
+                    }
                     return Ok(true);
                 }
                 Err((part, error)) if self.config.roll_back && is_unfit(&error) => {
@@ -130,12 +154,29 @@ impl Deployer {
     /// Those of [`ArtifactFiles::fetch`], [`ArtifactFiles::open`] and [`Retriever::new`]; [`Error::Unfit`].
     pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
         fail::fail_point!("deploy-load");
-        let files = ArtifactFiles::fetch(&self.root, version).await?;
+        let place = self.place(version).await?;
+        let cached = match place.clone() {
+            Some(place) => background::run("mapping a model", move || Ok(Cache::map(&place))).await?,
+            None => None,
+        };
+        let files = match cached {
+            Some(_) => None,
+            None => Some(ArtifactFiles::fetch(&self.root, version).await?),
+        };
         fail::fail_point!("deploy-fetched");
         let (host, config) = (self.host.clone(), self.config.clone());
         let (recorded, live) = (self.live.recorded(), Arc::clone(&self.live));
         background::run("loading a model", move || {
-            let retriever = Arc::new(Retriever::serving(ServingModel::new(Arc::new(files.open()?))?, host, config.build_threads)?);
+            let model = match (cached, files) {
+                (Some(model), _) => model,
+                (None, Some(files)) => made(files, place.as_deref())?,
+                (None, None) => return Err(Error::Worker { doing: "loading a model" }),
+            };
+            let index = Workers::new(config.build_threads)?.install(|| match &place {
+                Some(place) => Cache::index(place, &model),
+                None => model.index(&CancelToken::new()),
+            })?;
+            let retriever = Arc::new(Retriever::over(model, Arc::new(index), host)?);
             fail::fail_point!("deploy-built");
             let production = live.serving().production.clone();
             let production = production.as_ref().map(|version| version.retriever().as_ref());
@@ -148,6 +189,13 @@ impl Deployer {
             Ok(retriever)
         })
         .await
+    }
+
+    /// Where the version is kept on this machine's disk.
+    async fn place(&self, version: &str) -> Result<Option<PathBuf>> {
+        let Some(cache) = &self.cache else { return Ok(None) };
+        let (_, digest) = ArtifactFiles::manifest(&self.root, version).await?;
+        Ok(Some(cache.place(version, &digest.sha256)))
     }
 
     /// Serves a version that the registry does not speak of, until it does.

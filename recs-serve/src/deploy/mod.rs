@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `live.rs` | [`Live`]: the versions that answer a tenant's requests, swapped while they come |
 //! | `deployer.rs` | [`Deployer`]: follows the registry: load, verify, warm up, gate, swap, watch, roll back |
+//! | `cache.rs` | versions on this machine's disk, ready to be mapped |
 //! | `gate.rs` | [`examine`]: whether a version is fit to serve |
 //! | `split.rs` | [`Split`]: which customers a canary answers |
 
+mod cache;
 mod deployer;
 mod gate;
 mod live;

@@ -22,10 +22,11 @@ pub(crate) use popular::{Popular, Ranked, Segment};
 pub(crate) use products::Products;
 
 use crate::error::{Error, Result};
-use crate::index::{Index, IndexConfig};
+use crate::index::{HnswIndex, Index, IndexConfig};
 use recs_core::artifact::{ModelArtifact, ModelMetadata};
 use recs_core::kernel::{Int8Blocks, Int8Codec};
 use recs_core::model::{ModelConfig, TowerModel};
+use recs_core::observe::CancelToken;
 use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
 use sections::Sections;
@@ -108,6 +109,23 @@ impl ServingModel {
             "metadata": self.metadata, "config": self.config, "vocabulary": vocabulary, "tables": tables,
         });
         sections.write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+    }
+
+    /// The index that fits the catalogue, see [`Index::auto`], on the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`Index::auto`].
+    pub fn index(&self, cancel: &CancelToken) -> Result<Index> {
+        let (vectors, dim) = (self.products.vectors.clone(), self.products.dim);
+        Index::of_slab(vectors, dim, self.codes.clone(), &IndexConfig::default(), cancel)
+    }
+
+    /// Maps the graph of the products' vectors.
+    ///
+    /// # Errors
+    /// As [`HnswIndex::open`].
+    pub(crate) fn open_graph(&self, path: &Path) -> Result<HnswIndex> {
+        HnswIndex::open_slab(path, self.products.vectors.clone(), self.products.dim)
     }
 
     /// Maps a file that [`ServingModel::write`] wrote.

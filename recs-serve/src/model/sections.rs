@@ -213,7 +213,8 @@ mod tests {
     }
 
     fn sections() -> Sections {
-        let mut sections = Sections { file: "memory".into(), document: json!({"a": [1, "b"]}), ..Default::default() };
+        let mut sections =
+            Sections { file: "memory".into(), document: json!({"a": [1, "b"]}), ..Default::default() };
         sections.put("numbers", &Slab::from(vec![1.5f32, 2.5, -3.0]));
         sections.put("empty", &Slab::<u64>::default());
         sections.put_texts("names", &["", "é", "abc"].iter().collect());

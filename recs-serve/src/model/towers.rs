@@ -61,8 +61,7 @@ pub(super) fn vocabulary(sections: &Sections, schema: &Schema) -> Result<Vocabul
     let mut lookups = BTreeMap::new();
     for field in fields.lookups {
         let name = format!("lookup.{field}");
-        let lookup =
-            StringLookup::of_parts(sections.texts(&name)?, sections.slab(&format!("{name}.table"))?);
+        let lookup = StringLookup::of_parts(sections.texts(&name)?, sections.slab(&format!("{name}.table"))?);
         let lookup =
             lookup.ok_or_else(|| sections.refuse(format!("its table of {field:?} is of other texts")))?;
         lookups.insert(field, lookup);

@@ -21,10 +21,8 @@ impl Catalogue {
     pub(super) fn new(products: Products) -> Self {
         let category_of = Arc::new(Labels::new(products.category_of.to_vec()));
         let is_available = |i: usize| products.available[i] != 0;
-        let available = products
-            .available
-            .contains(&0)
-            .then(|| Arc::new(BitSet::from_fn(products.len(), is_available)));
+        let available =
+            products.available.contains(&0).then(|| Arc::new(BitSet::from_fn(products.len(), is_available)));
         let square = |row: &[f32]| row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         let rows = products.vectors.chunks_exact(products.dim.max(1));
         let longest = rows.map(square).fold(0.0, f64::max).sqrt();

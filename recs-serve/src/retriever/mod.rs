@@ -39,7 +39,7 @@ pub use similar::Similar;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::index::{Index, IndexConfig, ScratchPool, VectorIndex};
+use crate::index::{ScratchPool, VectorIndex};
 use crate::model::{Buyers, Popular, ServingModel};
 use crate::workers::Workers;
 use catalogue::Catalogue;
@@ -103,15 +103,15 @@ pub struct Product<'r> {
 }
 
 impl Retriever {
-    /// Serves a model by the index that fits its size, see [`Index::auto`]. Hand over the only reference to the artifact, and
+    /// Serves a model by the index that fits its size, see [`Index::auto`](crate::index::Index::auto). Hand over the only reference to the artifact, and
     /// vectors and tables are not copied.
     ///
     /// # Errors
-    /// [`Error::Model`] when parts of the artifact contradict each other, [`Error::NonFinite`] for a vector that cannot
-    /// be searched, [`Error::Core`] when schema, vocabulary and weights do not fit.
+    /// [`Error::Model`] for a model that cannot be searched, [`Error::Core`] when parts of the artifact contradict each other or
+    /// are not finite.
     pub fn new(artifact: Arc<ModelArtifact>, host: Host) -> Result<Self> {
         let model = ServingModel::new(artifact)?;
-        let index = host.workers.install(|| index_of(&model))?;
+        let index = host.workers.install(|| model.index(&CancelToken::new()))?;
         Self::over(model, Arc::new(index), host)
     }
 
@@ -129,11 +129,15 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::new`].
     pub fn serving(model: ServingModel, host: Host, threads: usize) -> Result<Self> {
-        let index = Workers::new(threads)?.install(|| index_of(&model))?;
+        let index = Workers::new(threads)?.install(|| model.index(&CancelToken::new()))?;
         Self::over(model, Arc::new(index), host)
     }
 
-    fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
+    /// As [`Retriever::with_index`], of a model that is ready.
+    ///
+    /// # Errors
+    /// As [`Retriever::with_index`].
+    pub fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
         let ServingModel { metadata, config, vocabulary, tower, products, customers, popular, .. } = model;
         let (expected, got) = ((products.len(), config.embedding_dim()), (index.len(), index.dim()));
         if expected != got {
@@ -190,9 +194,4 @@ impl Retriever {
     pub fn search_cost(&self) -> usize {
         self.index.len().saturating_mul(self.index.dim())
     }
-}
-
-fn index_of(model: &ServingModel) -> Result<Index> {
-    let (vectors, dim) = (model.products.vectors.clone(), model.products.dim);
-    Index::of_slab(vectors, dim, model.codes.clone(), &IndexConfig::default(), &CancelToken::new())
 }

@@ -37,11 +37,7 @@ impl QueryEncoder {
     ///
     /// # Errors
     /// [`Error::Core`](crate::Error::Core) when schema and vocabulary do not fit.
-    pub(super) fn new(
-        config: &ModelConfig,
-        vocabulary: Arc<Vocabulary>,
-        products: &Texts,
-    ) -> Result<Self> {
+    pub(super) fn new(config: &ModelConfig, vocabulary: Arc<Vocabulary>, products: &Texts) -> Result<Self> {
         let schema = &config.schema;
         let product_ids = if schema.widths(Tower::Query).has_history {
             let lookup = vocabulary.lookup(&schema.role(Role::Product)?.name)?;

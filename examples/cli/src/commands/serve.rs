@@ -2,6 +2,7 @@
 
 use super::{Context, keys};
 use crate::args::ServeArgs;
+use crate::config::ServeSettings;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
@@ -11,6 +12,7 @@ use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
 use serde_json::json;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -55,7 +57,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
 /// until it says something.
 async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Host) -> Result<()> {
     let (root, tenant, settings) = (&context.root, &context.config.tenant, &context.config.serve);
-    let config = DeployConfig { roll_back: settings.roll_back, ..DeployConfig::default() };
+    let config =
+        DeployConfig { roll_back: settings.roll_back, cache: cache(settings), ..DeployConfig::default() };
     let deployer = Arc::new(Deployer::new(root, state.live(tenant), host, config)?);
     if let Some(version) = &args.model.model {
         return Ok(deployer.serve(version).await?);
@@ -69,6 +72,17 @@ async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Hos
     let failed = move |_: &recs_serve::Error| counted.background_failed("deployment");
     tokio::spawn(deployer.follow(LOOK, failed));
     Ok(())
+}
+
+/// Where versions are kept to be mapped: as configured, or where this user's programs keep such things; an empty path is nowhere.
+fn cache(settings: &ServeSettings) -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    match &settings.cache {
+        Some(folder) => Some(folder.clone()).filter(|folder| !folder.as_os_str().is_empty()),
+        None => variable("XDG_CACHE_HOME")
+            .or_else(|| Some(variable("HOME")?.join(".cache")))
+            .map(|folder| folder.join("recs")),
+    }
 }
 
 /// Keys are asked for as soon as one was ever made, and always unless only this machine can connect.

@@ -140,6 +140,16 @@ impl HnswIndex {
         Self::joined(vectors, image, &path.display().to_string())
     }
 
+    /// As [`HnswIndex::open`], of vectors end to end.
+    ///
+    /// # Errors
+    /// As [`HnswIndex::open`].
+    pub(crate) fn open_slab(path: &Path, vectors: Slab<f32>, dim: usize) -> Result<Self> {
+        let vectors = Vectors::of_slab(vectors, dim)?;
+        let image = Image::open(path, vectors.len(), vectors.dim())?;
+        Self::joined(vectors, image, &path.display().to_string())
+    }
+
     /// As [`HnswIndex::open`], from the bytes of a file that is not on this machine's disk; they are copied.
     ///
     /// # Errors
