@@ -6,6 +6,8 @@ mod batch;
 #[cfg(feature = "http")]
 mod corpus;
 mod deploy;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod fallback;
 #[cfg(feature = "http")]
 mod http_access;

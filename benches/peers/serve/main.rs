@@ -63,7 +63,9 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let latest = ModelArtifact::latest_version(&root).await?;
     let version = latest.strip_suffix(TWIN).unwrap_or(&latest).to_owned();
     if args.twin {
-        return twin(&root, &version).await;
+        twin(&root, &version).await?;
+        println!("{}", json!({"published": format!("{version}{TWIN}")}));
+        return Ok(());
     }
     let host = Host::new(Workers::new(0)?);
     let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };

@@ -7,7 +7,7 @@ use crate::background;
 use crate::error::{Error, Result};
 use crate::model::ServingModel;
 use crate::registry::{By, Canary, Deployment, Registry};
-use crate::retriever::{Host, Retriever};
+use crate::retriever::{Host, Request, Retriever};
 use crate::workers::Workers;
 use recs_core::artifact::ArtifactFiles;
 use recs_core::observe::CancelToken;
@@ -74,13 +74,34 @@ pub struct Deployer {
     state: Mutex<State>,
 }
 
-/// Reads a model, and has it mapped from `place`.
-fn made(files: ArtifactFiles, place: Option<&Path>) -> Result<ServingModel> {
-    let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
-    Ok(match place {
-        Some(place) => Cache::keep(place, model),
-        None => model,
-    })
+/// What is needed to try a version, away from those who answer.
+struct Trying {
+    host: Host,
+    config: DeployConfig,
+    recorded: Vec<Request>,
+    live: Arc<Live>,
+}
+
+impl Trying {
+    /// Indexes a model and examines it.
+    fn run(self, model: ServingModel, place: Option<&Path>) -> Result<Arc<Retriever>> {
+        let index = || match place {
+            Some(place) => Cache::index(place, &model),
+            None => model.index(&CancelToken::new()),
+        };
+        // Everything but a graph is a moment's work.
+        let index = match model.has_graph() {
+            true => Workers::new(self.config.build_threads)?.install(index)?,
+            false => index()?,
+        };
+        let retriever = Arc::new(Retriever::over(model, Arc::new(index), self.host)?);
+        fail::fail_point!("deploy-built");
+        let production = self.live.serving().production.clone();
+        let production = production.as_ref().map(|version| version.retriever().as_ref());
+        let health = examine(&retriever, self.recorded, production, &self.config.gate)?;
+        tracing::info!(version = retriever.metadata().model_version, ?health, "a version is fit to serve");
+        Ok(retriever)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -155,40 +176,33 @@ impl Deployer {
     pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
         fail::fail_point!("deploy-load");
         let place = self.place(version).await?;
-        let cached = match place.clone() {
-            Some(place) => background::run("mapping a model", move || Ok(Cache::map(&place))).await?,
-            None => None,
-        };
-        let files = match cached {
-            Some(_) => None,
-            None => Some(ArtifactFiles::fetch(&self.root, version).await?),
-        };
+        if let Some(place) = place.clone() {
+            let trial = self.trial();
+            let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
+            if let Some(retriever) = background::run("mapping a model", mapped).await? {
+                return Ok(retriever);
+            }
+        }
+        let (files, trial) = (ArtifactFiles::fetch(&self.root, version).await?, self.trial());
         fail::fail_point!("deploy-fetched");
-        let (host, config) = (self.host.clone(), self.config.clone());
-        let (recorded, live) = (self.live.recorded(), Arc::clone(&self.live));
-        background::run("loading a model", move || {
-            let model = match (cached, files) {
-                (Some(model), _) => model,
-                (None, Some(files)) => made(files, place.as_deref())?,
-                (None, None) => return Err(Error::Worker { doing: "loading a model" }),
+        let read = move || {
+            let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
+            let model = match &place {
+                Some(place) => Cache::keep(place, model),
+                None => model,
             };
-            let index = Workers::new(config.build_threads)?.install(|| match &place {
-                Some(place) => Cache::index(place, &model),
-                None => model.index(&CancelToken::new()),
-            })?;
-            let retriever = Arc::new(Retriever::over(model, Arc::new(index), host)?);
-            fail::fail_point!("deploy-built");
-            let production = live.serving().production.clone();
-            let production = production.as_ref().map(|version| version.retriever().as_ref());
-            let health = examine(&retriever, recorded, production, &config.gate)?;
-            tracing::info!(
-                version = retriever.metadata().model_version,
-                ?health,
-                "a version is fit to serve"
-            );
-            Ok(retriever)
-        })
-        .await
+            trial.run(model, place.as_deref())
+        };
+        background::run("reading a model", read).await
+    }
+
+    fn trial(&self) -> Trying {
+        Trying {
+            host: self.host.clone(),
+            config: self.config.clone(),
+            recorded: self.live.recorded(),
+            live: Arc::clone(&self.live),
+        }
     }
 
     /// Where the version is kept on this machine's disk.

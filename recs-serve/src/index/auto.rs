@@ -88,6 +88,11 @@ impl Index {
         })
     }
 
+    /// True for a catalogue of so many numbers that [`Index::of_slab`] builds a graph for.
+    pub(crate) fn is_graph(numbers: usize, dim: usize, config: &IndexConfig) -> bool {
+        matches!(Kind::of(numbers, dim, config), Kind::Hnsw)
+    }
+
     /// The codes that [`Index::of_slab`] would make; None for a catalogue that is not searched by them.
     ///
     /// # Errors

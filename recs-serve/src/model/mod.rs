@@ -120,6 +120,11 @@ impl ServingModel {
         Index::of_slab(vectors, dim, self.codes.clone(), &IndexConfig::default(), cancel)
     }
 
+    /// True for a catalogue that is searched by a graph.
+    pub(crate) fn has_graph(&self) -> bool {
+        Index::is_graph(self.products.vectors.len(), self.products.dim, &IndexConfig::default())
+    }
+
     /// Maps the graph of the products' vectors.
     ///
     /// # Errors

@@ -151,14 +151,14 @@ impl Sections {
         // SAFETY: files of this kind are renamed into place whole and never written again. Whoever cuts one short while it is
         // mapped ends the process by a signal; whatever bytes are found are checked before they are used.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Self::read(Bytes::from_owner(map), path.display().to_string())
+        Self::read(&Bytes::from_owner(map), path.display().to_string())
     }
 
     /// Reads a file that lies in memory, from a multiple of 64 on.
     ///
     /// # Errors
     /// `Corrupt`, naming `file`.
-    pub(super) fn read(bytes: Bytes, file: String) -> Result<Self> {
+    pub(super) fn read(bytes: &Bytes, file: String) -> Result<Self> {
         let mut sections = Self { file, ..Self::default() };
         let word = |at: usize| {
             let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let read = Sections::read(aligned(&written()), "memory".into()).unwrap();
+        let read = Sections::read(&aligned(&written()), "memory".into()).unwrap();
         assert_eq!(read, sections());
         assert_eq!(read.slab_of::<f32>("numbers", 3).unwrap()[..], [1.5, 2.5, -3.0]);
         assert_eq!(read.texts("names").unwrap().iter().collect::<Vec<_>>(), ["", "é", "abc"]);
@@ -256,14 +256,14 @@ mod tests {
             let mut changed = whole.clone();
             let at = at % whole.len();
             changed[at] ^= 1 << bit;
-            match Sections::read(aligned(&changed), "memory".into()) {
+            match Sections::read(&aligned(&changed), "memory".into()) {
                 // Zeros between the sections, and the unused word.
                 Ok(read) => prop_assert_eq!(read, sections()),
                 Err(error) => prop_assert!(matches!(error, Error::Core(recs_core::Error::Corrupt { .. })), "{error}"),
             }
             let cut = cut % whole.len();
             // The last bytes are padding.
-            let read = Sections::read(aligned(&whole[..cut]), "memory".into());
+            let read = Sections::read(&aligned(&whole[..cut]), "memory".into());
             prop_assert!(read.is_err() || cut + ALIGNMENT > whole.len());
         }
     }

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 /// # Errors
 /// `Corrupt` for one that is not there, or of another shape.
 pub(super) fn document<T: DeserializeOwned>(sections: &Sections, name: &str) -> Result<T> {
-    let part = sections.document.get(name).cloned().unwrap_or_default();
-    serde_json::from_value(part).map_err(|e| sections.refuse(format!("its {name} cannot be read: {e}")))
+    let part = sections.document.get(name).unwrap_or(&Value::Null);
+    T::deserialize(part).map_err(|e| sections.refuse(format!("its {name} cannot be read: {e}")))
 }
 
 /// Gives what the document says of it.

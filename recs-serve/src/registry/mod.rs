@@ -165,7 +165,10 @@ impl Registry {
                 self.published(back).await?;
             }
             let change = Change { by: by.clone(), action: action.clone(), deployment };
-            match self.log.append_unique(number, change.to_json()?.into()).await {
+            fail::fail_point!("registry-append");
+            let appended = self.log.append_unique(number, change.to_json()?.into()).await;
+            fail::fail_point!("registry-appended");
+            match appended {
                 Err(recs_core::Error::AlreadyExists { .. }) => {}
                 done => return done.map(|_| change.deployment).map_err(Error::from),
             }

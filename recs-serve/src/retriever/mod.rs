@@ -129,7 +129,10 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::new`].
     pub fn serving(model: ServingModel, host: Host, threads: usize) -> Result<Self> {
-        let index = Workers::new(threads)?.install(|| model.index(&CancelToken::new()))?;
+        let index = match model.has_graph() {
+            true => Workers::new(threads)?.install(|| model.index(&CancelToken::new()))?,
+            false => model.index(&CancelToken::new())?,
+        };
         Self::over(model, Arc::new(index), host)
     }
 

@@ -1,0 +1,115 @@
+//! A server that is killed at every write of a deployment, and started again.
+
+use crate::artifact::{artifact, host};
+use recs_core::store::{Store, TenantRoot};
+use recs_core::tenant::TenantId;
+use recs_serve::deploy::{DeployConfig, Deployer, Live};
+use recs_serve::registry::{By, Registry};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+/// Where a process of this test ends itself, and where it works.
+const AT: &str = "RECS_TEST_FAIL_AT";
+const FOLDER: &str = "RECS_TEST_FOLDER";
+
+fn by() -> By {
+    By { at: "2026-01-02T03:04:05Z".into(), who: "tests".into(), why: String::new() }
+}
+
+fn root(folder: &Path) -> TenantRoot {
+    Store::local(&folder.join("store")).unwrap().tenant(&TenantId::new("acme").unwrap()).unwrap()
+}
+
+fn deployer(folder: &Path) -> (Arc<Live>, Deployer) {
+    let (live, cache) = (Arc::new(Live::default()), Some(folder.join("cache")));
+    let config = DeployConfig { cache, ..DeployConfig::default() };
+    (Arc::clone(&live), Deployer::new(&root(folder), live, host(), config).unwrap())
+}
+
+fn production(live: &Live) -> Option<String> {
+    Some(live.serving().production.as_ref()?.name().to_owned())
+}
+
+/// What the killed process does: serves v1, and has v2 deployed, which may be damaged.
+#[tokio::test]
+#[ignore = "run by the tests below, in a process of its own"]
+async fn deploys_until_it_is_killed() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let (live, deployer) = deployer(folder);
+    deployer.refresh().await.unwrap();
+    assert_eq!(production(&live).as_deref(), Some("v1"));
+    let at = std::env::var(AT).unwrap();
+    let seen = std::sync::atomic::AtomicU32::new(0);
+    let (at, skip) = at.split_once('+').unwrap_or((&at, "0"));
+    let skip: u32 = skip.parse().unwrap();
+    fail::cfg_callback(at, move || {
+        if seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= skip {
+            std::process::abort();
+        }
+    })
+    .unwrap();
+    Registry::new(&root(folder)).unwrap().promote("v2", &by()).await.unwrap();
+    deployer.refresh().await.unwrap();
+}
+
+/// Kills a deployment of v2 at a place, and gives what a new server serves.
+async fn killed(at: &str, is_damaged: bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, root) = (folder.path(), root(folder.path()));
+    for version in ["v1", "v2"] {
+        artifact(version).publish(&root, "2026-01-01T00:00:00Z").await.unwrap();
+    }
+    if is_damaged {
+        root.model("v2").unwrap().put("weights.safetensors", "damaged".into()).await.unwrap();
+    }
+    let registry = Registry::new(&root).unwrap();
+    registry.promote("v1", &by()).await.unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "failpoints::deploys_until_it_is_killed", "--ignored", "--nocapture"])
+        .envs([(AT, at.as_ref()), (FOLDER, folder.as_os_str())])
+        .output()
+        .unwrap();
+    assert_eq!(child.status.signal(), Some(6), "{at}: {}", String::from_utf8_lossy(&child.stdout));
+    let (live, deployer) = deployer(folder);
+    deployer.refresh().await.unwrap();
+    let serves = production(&live).unwrap();
+    let (_, deployment) = registry.current().await.unwrap();
+    assert_eq!(deployment.production.as_ref(), Some(&serves), "{at}: the registry says something else");
+    // What was left half-written has no name of a version, and the next deployment is none the worse.
+    registry.promote(if serves == "v1" && !is_damaged { "v2" } else { "v1" }, &by()).await.ok();
+    deployer.refresh().await.unwrap();
+    let whole = std::fs::read_dir(folder.join("cache/acme")).unwrap().map(|file| file.unwrap().path());
+    for file in whole.filter(|file| file.extension().is_some_and(|of| of == "recs")) {
+        recs_serve::model::ServingModel::map(&file).unwrap();
+    }
+    serves
+}
+
+#[tokio::test]
+async fn killed_at_every_write_and_started_again_it_serves_what_the_registry_says() {
+    assert_eq!(killed("registry-append", false).await, "v1");
+    for at in [
+        "registry-appended",
+        "deploy-load",
+        "deploy-fetched",
+        "cache-create",
+        "cache-written",
+        "cache-synced",
+        "cache-renamed",
+        "deploy-built",
+        "deploy-swap",
+    ] {
+        assert_eq!(killed(at, false).await, "v2", "{at}");
+    }
+}
+
+#[tokio::test]
+async fn killed_while_it_goes_back_it_goes_back_after_all() {
+    // The second change of the registry is the way back.
+    for at in ["deploy-load", "registry-append+1", "registry-appended+1", "deploy-swap"] {
+        assert_eq!(killed(at, true).await, "v1", "{at}");
+    }
+}
