@@ -64,17 +64,32 @@ impl Workers {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Worker { doing })?;
         let (answer, wait) = oneshot::channel();
         self.pool.spawn(move || {
-            let _turn = turn;
             if answer.is_closed() {
                 return;
             }
             // A panic must not leave the pool's thread: rayon would end the process.
-            if let Ok(value) = catch_unwind(AssertUnwindSafe(job)) {
+            let done = catch_unwind(AssertUnwindSafe(job));
+            // Before the answer: whoever has it may count on the place.
+            drop(turn);
+            if let Ok(value) = done {
                 // Nobody waits any more: the client went away.
                 let _ = answer.send(value);
             }
         });
         wait.await.map_err(|_| Error::Worker { doing })
+    }
+}
+
+impl Workers {
+    /// Runs a job on this pool if it has a thread to spare now; false when it has none. Nobody waits for the job, and a panic of
+    /// it is forgotten.
+    pub fn spare(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return false };
+        self.pool.spawn(move || {
+            let _turn = turn;
+            let _ = catch_unwind(AssertUnwindSafe(job));
+        });
+        true
     }
 }
 
@@ -88,6 +103,18 @@ mod tests {
         let died: Result<u32> = workers.run(|| panic!("on purpose")).await;
         assert!(matches!(died, Err(Error::Worker { .. })));
         assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn spare_jobs_run_only_where_there_is_room() {
+        let workers = Workers::new(1).unwrap();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        assert!(workers.spare(move || wait.recv().unwrap()));
+        assert!(!workers.spare(|| ()), "the only thread is busy");
+        go.send(()).unwrap();
+        assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+        assert!(workers.spare(|| panic!("on purpose")));
+        assert_eq!(workers.run(|| 8).await.unwrap(), 8);
     }
 
     #[tokio::test]

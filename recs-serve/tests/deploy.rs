@@ -214,6 +214,26 @@ async fn failures_in_production_roll_back() {
 }
 
 #[tokio::test]
+async fn failures_on_trial_end_the_trial() {
+    let server = server(&["v1", "v2"]).await;
+    server.promote("v1").await;
+    server.registry.canary(Some(Canary { version: "v2".into(), share: 0.5 }), &by("")).await.unwrap();
+    server.deployer.refresh().await.unwrap();
+    let trial = server.live.serving().canary.clone().unwrap();
+    for i in 0..20 {
+        let failed: recs_serve::Result<()> = trial
+            .version
+            .answer(|_| if i % 2 == 0 { Ok(()) } else { Err(Error::Worker { doing: "a test" }) });
+        drop(failed);
+    }
+    server.deployer.refresh().await.unwrap();
+    assert!(server.live.serving().canary.is_none());
+    assert_eq!(server.production().as_deref(), Some("v1"));
+    let last = server.registry.history(1).await.unwrap().remove(0);
+    assert_eq!(last.by.why, "it failed at 10 of 20 requests");
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_answer_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("store");

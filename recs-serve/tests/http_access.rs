@@ -113,7 +113,9 @@ async fn a_key_is_asked_for_everywhere_but_at_the_probes() {
             assert_eq!(prefixed.0, StatusCode::UNAUTHORIZED, "{path} of acme");
         }
         let (status, _, _) = call(&app, &method, path, Some(&keys[0].1), &body).await;
-        assert_eq!(status, StatusCode::OK, "{path} with acme's key");
+        // There is no trial to end.
+        let expected = if method == Method::POST && path == "/deployment" { 409 } else { 200 };
+        assert_eq!(status, expected, "{path} with acme's key");
     }
 }
 

@@ -84,12 +84,15 @@ async fn what_cannot_be_changed_is_told_and_left() {
         (json!({"action": "promote", "version": "v1"}), 409, "conflict"),
         (json!({"action": "promote", "version": "v9"}), 409, "conflict"),
         (json!({"action": "rollback"}), 409, "conflict"),
+        (json!({"action": "end_canary"}), 409, "conflict"),
+        (json!({"action": "end_shadow"}), 409, "conflict"),
         (json!({"action": "rollback", "from": "v3"}), 409, "conflict"),
         (json!({"action": "canary", "version": "v1", "share": 0.5}), 409, "conflict"),
         (json!({"action": "canary", "version": "v2", "share": 0}), 422, "invalid-request"),
         (json!({"action": "canary", "version": "v2", "share": 1.5}), 422, "invalid-request"),
         (json!({"action": "canary", "version": "v2"}), 422, "invalid-request"),
         (json!({"action": "promote", "version": "../../beta/models/v1"}), 422, "invalid-request"),
+        (json!({"action": "rollback", "from": ""}), 422, "invalid-request"),
         (json!({"action": "explode"}), 422, "invalid-request"),
         (json!({"version": "v2"}), 422, "invalid-request"),
         (json!({"action": "end_shadow", "version": "v2"}), 422, "invalid-request"),
@@ -166,4 +169,39 @@ async fn a_trial_answers_its_customers_alone_and_in_batches() {
     let line =
         format!("recs_lists_total{{tenant=\"acme\",side=\"canary\",source=\"model\"}} {}", 2 * on_trial);
     assert!(text.contains(&line), "{line} is not in\n{text}");
+}
+
+#[tokio::test]
+async fn a_shadow_is_asked_and_compared_and_nobody_is_told() {
+    let acme = acme().await;
+    let version = |name: &str| {
+        let retriever = Retriever::new(Arc::new(artifact(name)), host()).unwrap();
+        Arc::new(Version::new(Arc::new(retriever)))
+    };
+    let (production, shadow) = (version("v1"), version("v3"));
+    let serving = Serving { production: Some(production), canary: None, shadow: Some(Arc::clone(&shadow)) };
+    acme.state.live(&tenant("acme")).swap(serving);
+    let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5, "num_recommendations": 20});
+    for _ in 0..5 {
+        let (_, answer) = send(acme.app.clone(), post_request("/recommend", ask.to_string())).await;
+        assert_eq!(answer["model_version"], "v1");
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    let batch = json!({"requests": [ask]}).to_string();
+    assert_eq!(send(acme.app.clone(), post_request("/recommend-batch", batch)).await.0.status(), 200);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(acme.app.clone(), request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let (answered, failed) = shadow.counts();
+    assert!((4..=6).contains(&answered) && failed == 0, "{answered} answered");
+    // The same model: all products are in both lists.
+    for line in [
+        format!("recs_shadow_lists_total{{tenant=\"acme\",outcome=\"compared\"}} {answered}"),
+        format!("recs_shadow_overlap_sum{{tenant=\"acme\"}} {answered}"),
+        format!("recs_lists_total{{tenant=\"acme\",side=\"production\",source=\"model\"}} 6"),
+    ] {
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
 }

@@ -105,13 +105,18 @@ impl TenantRoot {
     }
 }
 
-fn plain<'a>(what: &str, name: &'a str) -> Result<&'a str> {
+/// What runs, versions and tables may be called.
+const PLAIN: &str = "1 to 128 letters, digits, -, _ and . not starting with .";
+
+/// True for a name that a run, a version or a table may have: 1 to 128 letters, digits, `-`, `_` and `.`, not starting with `.`.
+pub fn is_plain_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > 128 || name.starts_with('.') || !name.bytes().all(allowed) {
-        return Err(Error::config(
-            what,
-            format!("{name:?}: 1 to 128 letters, digits, -, _ and . not starting with ."),
-        ));
+    (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+fn plain<'a>(what: &str, name: &'a str) -> Result<&'a str> {
+    match is_plain_name(name) {
+        true => Ok(name),
+        false => Err(Error::config(what, format!("{name:?}: {PLAIN}"))),
     }
-    Ok(name)
 }

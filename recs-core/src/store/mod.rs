@@ -19,7 +19,7 @@ mod publish;
 mod url;
 mod writer;
 
-pub use layout::TenantRoot;
+pub use layout::{TenantRoot, is_plain_name};
 pub use numbered::NumberedLog;
 pub use object::Store;
 pub use publish::Publication;

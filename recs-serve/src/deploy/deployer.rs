@@ -54,6 +54,8 @@ impl Default for DeployConfig {
 
 /// Fewer requests than these say nothing about a version.
 const MIN_REQUESTS: u64 = 20;
+/// Between two looks, however often they failed.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Most changes of the registry that one look makes: as many as versions are kept, and the trials.
 const MAX_CHANGES: usize = 8;
 
@@ -222,18 +224,25 @@ impl Deployer {
         Ok(())
     }
 
-    /// Refreshes for ever, `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`.
+    /// Refreshes for ever, `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`, and
+    /// make the looks rarer, up to five minutes.
     pub async fn follow(self: Arc<Self>, every: Duration, failed: impl Fn(&Error) + Send) {
+        let mut wait = every;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = self.live.nudged() => {}
             }
-            if let Err(error) = self.refresh().await {
-                let tenant = self.root.tenant();
-                tracing::error!(%error, %tenant, "what is served may be out of date");
-                failed(&error);
-            }
+            wait = match self.refresh().await {
+                Ok(_) => every,
+                Err(error) => {
+                    let tenant = self.root.tenant();
+                    tracing::error!(%error, %tenant, "what is served may be out of date");
+                    failed(&error);
+                    // Fetching a large model again and again helps nobody.
+                    (2 * wait).min(LONGEST_WAIT.max(every))
+                }
+            };
         }
     }
 
@@ -274,29 +283,56 @@ impl Deployer {
 
     /// Takes an unfit version out of the registry.
     async fn take_back(&self, part: Part, deployment: &Deployment, error: &Error) -> Result<Deployment> {
-        let by = self.by(error.to_string());
+        let canary = deployment.canary.as_ref().map(|canary| canary.version.as_str());
+        let version = match part {
+            Part::Production => deployment.production.as_deref(),
+            Part::Canary => canary,
+            Part::Shadow => deployment.shadow.as_deref(),
+        };
+        self.leave(part, version, error.to_string()).await
+    }
+
+    async fn leave(&self, part: Part, version: Option<&str>, why: String) -> Result<Deployment> {
+        let by = self.by(why);
         match part {
-            Part::Production => self.registry.rollback(deployment.production.as_deref(), &by).await,
-            Part::Canary => self.registry.end_canary(deployment.canary.as_ref(), &by).await,
-            Part::Shadow => self.registry.end_shadow(deployment.shadow.as_deref(), &by).await,
+            Part::Production => self.registry.rollback(version, &by).await,
+            Part::Canary => self.registry.end_canary(version, &by).await,
+            Part::Shadow => self.registry.end_shadow(version, &by).await,
         }
     }
 
-    /// Goes back when the version that came into production lately fails at its requests.
+    /// Goes back when the version that came into production lately fails at its requests, and ends a trial that does.
     async fn check_watched(&self, state: &mut State) -> Result<()> {
-        let Some(watch) = &state.watch else { return Ok(()) };
-        let (answered, failed) = watch.version.counts();
-        let total = answered + failed;
-        if total >= MIN_REQUESTS && failed as f64 > total as f64 * self.config.max_failures {
-            let name = watch.version.name().to_owned();
-            let reason = format!("it failed at {failed} of {total} requests");
-            tracing::error!(version = name, reason, "a version is unfit to serve");
-            state.watch = None;
-            if self.config.roll_back {
-                self.registry.rollback(Some(&name), &self.by(reason)).await?;
+        let mut watched = Vec::new();
+        if let Some(watch) = &state.watch {
+            if watch.since.elapsed() > Duration::from_secs(self.config.watch_seconds) {
+                state.watch = None;
+            } else {
+                watched.push((Part::Production, Arc::clone(&watch.version)));
             }
-        } else if watch.since.elapsed() > Duration::from_secs(self.config.watch_seconds) {
-            state.watch = None;
+        }
+        let serving = self.live.serving();
+        watched.extend(serving.canary.iter().map(|trial| (Part::Canary, Arc::clone(&trial.version))));
+        for (part, version) in watched {
+            let (answered, failed) = version.counts();
+            let total = answered + failed;
+            if total < MIN_REQUESTS || failed as f64 <= total as f64 * self.config.max_failures {
+                continue;
+            }
+            let reason = format!("it failed at {failed} of {total} requests");
+            tracing::error!(
+                version = version.name(),
+                reason,
+                part = part.name(),
+                "a version is unfit to serve"
+            );
+            if matches!(part, Part::Production) {
+                // Said once, also when there is nothing to go back to.
+                state.watch = None;
+            }
+            if self.config.roll_back {
+                self.leave(part, Some(version.name()), reason).await?;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::fields::{Faults, Members};
 use super::request::{MAX_TEXT_CHARS, finish, parse};
 use crate::error::Result;
 use crate::registry::Canary;
+use recs_core::store::is_plain_name;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +35,10 @@ fn read(mut members: Members<'_>) -> Option<(Asked, String)> {
     let why = m.optional_text("why", MAX_TEXT_CHARS).unwrap_or_default();
     let asked = match action.as_deref() {
         Some("promote") => version(m, "version").map(Asked::Promote),
-        Some("rollback") => Some(Asked::Rollback(m.optional_text("from", MAX_TEXT_CHARS))),
+        Some("rollback") => {
+            let from = m.optional_text("from", MAX_TEXT_CHARS);
+            Some(Asked::Rollback(from.and_then(|from| named(m, "from", from))))
+        }
         Some("canary") => {
             let (version, share) = (version(m, "version"), m.required_number("share", 0.0..=1.0));
             if share == Some(0.0) {
@@ -56,5 +60,15 @@ fn read(mut members: Members<'_>) -> Option<(Asked, String)> {
 }
 
 fn version(members: &mut Members<'_>, name: &str) -> Option<String> {
-    members.required_text(name, MAX_TEXT_CHARS)
+    let version = members.required_text(name, MAX_TEXT_CHARS)?;
+    named(members, name, version)
+}
+
+/// Refuses what no version can be called.
+fn named(members: &mut Members<'_>, name: &str, version: String) -> Option<String> {
+    if !is_plain_name(&version) {
+        members.refuse(name, "must be 1 to 128 letters, digits, -, _ and . not starting with .".into());
+        return None;
+    }
+    Some(version)
 }

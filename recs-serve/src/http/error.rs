@@ -210,9 +210,6 @@ impl From<Error> for Problem {
                 Self::not_found(format!("product {product_id:?} is not in the catalogue"))
             }
             Error::Registry { reason } => Self::conflict(reason),
-            Error::Core(recs_core::Error::Config { field, reason }) if field == "model version" => {
-                Self::invalid(vec![Fault::new("/version", reason)], 0)
-            }
             Error::Core(error @ recs_core::Error::Store { .. }) => {
                 tracing::error!(%error, "the store does not answer");
                 Self::store_unavailable()

@@ -16,6 +16,9 @@ use std::time::Duration;
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
+/// Shares from nothing to all.
+const SHARES: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
 /// Tenants and routes come from a fixed set, never from what a client wrote: the number of series is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -43,6 +46,12 @@ struct TenantLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    tenant: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct JobLabels {
     job: &'static str,
 }
@@ -56,6 +65,9 @@ pub(super) struct Metrics {
     lists: Family<SourceLabels, Counter>,
     shortfalls: Family<TenantLabels, Counter>,
     background_failures: Family<JobLabels, Counter>,
+    shadowed: Family<ShadowLabels, Counter>,
+    shadow_overlap: Family<TenantLabels, Histogram, fn() -> Histogram>,
+    shadow_seconds: Family<TenantLabels, Histogram, fn() -> Histogram>,
     pub(super) in_flight: Gauge,
 }
 
@@ -64,7 +76,9 @@ impl Default for Metrics {
         let (mut registry, requests) = (Registry::with_prefix("recs"), Family::default());
         let seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let (lists, shortfalls, in_flight) = (Family::default(), Family::default(), Gauge::default());
-        let background_failures = Family::default();
+        let (background_failures, shadowed) = (Family::default(), Family::default());
+        let shadow_seconds = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let shadow_overlap = Family::new_with_constructor((|| Histogram::new(SHARES)) as fn() -> Histogram);
         registry.register("http_requests", "Requests answered, refused ones too", Family::clone(&requests));
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("http_request_duration", help, Unit::Seconds, Family::clone(&seconds));
@@ -78,7 +92,24 @@ impl Default for Metrics {
         registry.register("http_requests_in_flight", "Requests under way", Gauge::clone(&in_flight));
         let help = "Failures of what runs beside the requests";
         registry.register("background_failures", help, Family::clone(&background_failures));
-        Self { registry, requests, seconds, lists, shortfalls, background_failures, in_flight }
+        let help = "Lists of the shadow, compared with production's";
+        registry.register("shadow_lists", help, Family::clone(&shadowed));
+        let help = "Share of production's products that the shadow lists too";
+        registry.register("shadow_overlap", help, Family::clone(&shadow_overlap));
+        let help = "Time of the shadow for a list";
+        registry.register_with_unit("shadow_duration", help, Unit::Seconds, Family::clone(&shadow_seconds));
+        Self {
+            registry,
+            requests,
+            seconds,
+            lists,
+            shortfalls,
+            background_failures,
+            shadowed,
+            shadow_overlap,
+            shadow_seconds,
+            in_flight,
+        }
     }
 }
 
@@ -125,6 +156,17 @@ impl Metrics {
         }
         if short > 0 {
             self.shortfalls.get_or_create(&TenantLabels { tenant: tenant.to_string() }).inc_by(short);
+        }
+    }
+
+    /// Counts a list of the shadow; `overlap` is None when it failed.
+    pub(super) fn shadowed(&self, tenant: &TenantId, overlap: Option<f64>, took: Duration) {
+        let (tenant, outcome) = (tenant.to_string(), if overlap.is_some() { "compared" } else { "failed" });
+        self.shadowed.get_or_create(&ShadowLabels { tenant: tenant.clone(), outcome }).inc();
+        if let Some(overlap) = overlap {
+            let labels = TenantLabels { tenant };
+            self.shadow_overlap.get_or_create(&labels).observe(overlap);
+            self.shadow_seconds.get_or_create(&labels).observe(took.as_secs_f64());
         }
     }
 

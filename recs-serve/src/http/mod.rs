@@ -21,6 +21,7 @@
 //! | `openapi.rs` | what `/openapi.json` says |
 //! | `server.rs`, `connection.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `held.rs` | what a request holds until its answer has left |
+//! | `shadow.rs` | a version that answers beside production, unseen |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
 //! | `fields.rs` | readers of JSON members that collect every fault with its pointer |
@@ -48,6 +49,7 @@ mod openapi;
 mod request;
 mod router;
 mod server;
+mod shadow;
 mod state;
 mod tenant;
 

@@ -11,8 +11,9 @@ use crate::retriever::{Host, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use recs_core::tenant::TenantId;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// How the router behaves.
@@ -74,6 +75,7 @@ pub(super) struct Slot {
     pub(super) limiter: ArcSwap<Limiter>,
     /// For its requests under way.
     pub(super) room: Arc<Semaphore>,
+    shadowed: Mutex<Option<Instant>>,
 }
 
 impl Slot {
@@ -84,7 +86,20 @@ impl Slot {
             registry: ArcSwapOption::default(),
             limiter: ArcSwap::default(),
             room: Arc::new(Semaphore::new(room)),
+            shadowed: Mutex::new(None),
         }
+    }
+}
+
+impl Slot {
+    /// True once in `every`, for whoever asks first; somebody who asks at the same moment is told no.
+    pub(super) fn shadow_is_due(&self, now: Instant, every: Duration) -> bool {
+        let Ok(mut last) = self.shadowed.try_lock() else { return false };
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 }
 

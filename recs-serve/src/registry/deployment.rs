@@ -48,6 +48,9 @@ impl Deployment {
             }
             Action::Shadow { version, seen } => {
                 still(seen.as_deref(), self.shadow.as_deref())?;
+                if version.is_none() && self.shadow.is_none() {
+                    return Err(Error::registry("there is no shadow to end"));
+                }
                 after.shadow.clone_from(version);
             }
         }
@@ -81,6 +84,9 @@ impl Deployment {
     }
 
     fn set_canary(&mut self, canary: Option<Canary>) -> Result<()> {
+        if canary.is_none() && self.canary.is_none() {
+            return Err(Error::registry("there is no canary to end"));
+        }
         if let Some(canary) = &canary {
             if !(canary.share > 0.0 && canary.share <= 1.0) {
                 return Err(Error::registry(format!(

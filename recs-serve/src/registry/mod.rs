@@ -129,13 +129,12 @@ impl Registry {
         self.change(Action::Shadow { version: version.map(str::to_owned), seen: None }, by).await
     }
 
-    /// Ends a trial, if it is still the one that was `seen`.
+    /// Ends a trial, if it is still that of the version `seen`.
     ///
     /// # Errors
-    /// [`Error::Registry`] when there is another one now; [`Error::Core`] when the store fails.
-    pub async fn end_canary(&self, seen: Option<&Canary>, by: &By) -> Result<Deployment> {
-        let seen = seen.map(|canary| canary.version.clone());
-        self.change(Action::Canary { canary: None, seen }, by).await
+    /// [`Error::Registry`] when there is another one now, or none; [`Error::Core`] when the store fails.
+    pub async fn end_canary(&self, seen: Option<&str>, by: &By) -> Result<Deployment> {
+        self.change(Action::Canary { canary: None, seen: seen.map(str::to_owned) }, by).await
     }
 
     /// Ends an unseen run, if it is still that of the version `seen`.

@@ -5,6 +5,7 @@ use super::super::body::JsonBytes;
 use super::super::json::{ITEM_BYTES, Json};
 use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
+use super::super::shadow;
 use super::super::tenant::Loaded;
 use super::{INLINE_BODY_BYTES, json_parts, json_response, milliseconds};
 use crate::deploy::{Serving, Side, Version};
@@ -84,6 +85,7 @@ fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, 
     json.raw(",\"total_products\":").whole(version.retriever().products());
     notes(&mut json, request, &found);
     loaded.slot.live.record(request, started);
+    shadow::compare(served, loaded, request, &found);
     Ok(json.raw("}").take())
 }
 
@@ -105,6 +107,9 @@ struct Found<'v> {
 fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Result<Vec<Bytes>, Problem> {
     let started = Instant::now();
     let found = find_all(served, loaded, requests)?;
+    if let (Some(request), Some(first)) = (requests.first(), found.first()) {
+        shadow::compare(served, loaded, request, &first.list);
+    }
     let total = milliseconds(started);
     // The batch's time shared out evenly: all are answered together.
     let each = total / requests.len().max(1) as f64;
