@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How far it stands back; 0 is everybody else's place, 19 the last.
@@ -42,6 +44,23 @@ fn stand_back() {
 #[cfg(not(target_os = "linux"))]
 fn stand_back() {}
 
+/// Time that the calling thread has worked, without what it waited for others: on a machine that is busy the clock says nothing
+/// about what is timed.
+pub(crate) fn worked() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: a system call that fills the struct it is lent.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        if failed == 0 {
+            let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+            return Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default());
+        }
+    }
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +71,18 @@ mod tests {
         assert!(run::<()>("a test", || Err(Error::model("on purpose"))).await.is_err());
         let died: Result<()> = run("a test", || panic!("on purpose")).await;
         assert!(matches!(died, Err(Error::Worker { doing: "a test" })));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn waiting_is_no_work() {
+        let before = worked();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(worked() - before < Duration::from_millis(200));
+        let mut sum = 0u64;
+        while worked() - before < Duration::from_millis(20) {
+            sum = std::hint::black_box(sum + 1);
+        }
     }
 
     #[cfg(target_os = "linux")]

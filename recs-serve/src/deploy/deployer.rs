@@ -181,8 +181,14 @@ impl Deployer {
         if let Some(place) = place.clone() {
             let trial = self.trial();
             let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
-            if let Some(retriever) = background::run("mapping a model", mapped).await? {
-                return Ok(retriever);
+            match background::run("mapping a model", mapped).await {
+                Ok(Some(retriever)) => return Ok(retriever),
+                Ok(None) => {}
+                Err(error @ (Error::Unfit { .. } | Error::Worker { .. })) => return Err(error),
+                // The fault may be the file's: the store has the last word.
+                Err(error) => {
+                    tracing::warn!(%error, version, "a file of the cache is of no use: it is made again")
+                }
             }
         }
         let (files, trial) = (ArtifactFiles::fetch(&self.root, version).await?, self.trial());
