@@ -234,6 +234,83 @@ async fn failures_on_trial_end_the_trial() {
 }
 
 #[tokio::test]
+async fn a_trial_that_others_ended_keeps_nobody_from_following() {
+    let store = Store::memory();
+    let (first, second) = (
+        server_with(&store, DeployConfig::default()).await,
+        server_with(&store, DeployConfig::default()).await,
+    );
+    publish(&first.root, &["v1", "v2", "v3"]).await;
+    first.promote("v1").await;
+    first.registry.canary(Some(Canary { version: "v2".into(), share: 0.5 }), &by("")).await.unwrap();
+    for server in [&first, &second] {
+        server.deployer.refresh().await.unwrap();
+        let trial = server.live.serving().canary.clone().unwrap();
+        for _ in 0..30 {
+            drop(trial.version.answer::<()>(|_| Err(Error::Worker { doing: "a test" })));
+        }
+    }
+    for server in [&first, &second] {
+        server.deployer.refresh().await.unwrap();
+        assert!(server.live.serving().canary.is_none());
+    }
+    first.promote("v3").await;
+    for server in [&first, &second] {
+        server.deployer.refresh().await.unwrap();
+        assert_eq!(server.production().as_deref(), Some("v3"));
+    }
+}
+
+#[tokio::test]
+async fn failures_before_it_came_into_production_do_not_count() {
+    let server = server(&["v1", "v2"]).await;
+    server.promote("v1").await;
+    server.registry.shadow(Some("v2"), &by("")).await.unwrap();
+    server.deployer.refresh().await.unwrap();
+    let version = server.live.serving().shadow.clone().unwrap();
+    let answer = |fails: bool| {
+        drop(version.answer(|_| if fails { Err(Error::Worker { doing: "a test" }) } else { Ok(()) }));
+    };
+    (0..50).for_each(|_| answer(true));
+    (0..100_000).for_each(|_| answer(false));
+    server.promote("v2").await;
+    for _ in 0..3 {
+        server.deployer.refresh().await.unwrap();
+    }
+    assert_eq!(server.production().as_deref(), Some("v2"));
+    (0..30).for_each(|_| answer(true));
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v1"), "a long life before does not excuse it");
+}
+
+#[tokio::test]
+async fn what_serves_without_the_registrys_word_serves_on() {
+    let server = server(&["v1", "v2"]).await;
+    server.deployer.refresh().await.unwrap();
+    server.deployer.serve("v1").await.unwrap();
+    let refused = server.registry.shadow(Some("v2"), &by("")).await.unwrap_err().to_string();
+    assert!(refused.contains("needs a version in production"), "{refused}");
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn the_way_back_is_open_whatever_the_sizes() {
+    let strict = GateConfig { min_products: 1.5, ..GateConfig::default() };
+    let config = DeployConfig { gate: strict, ..DeployConfig::default() };
+    let server = server_with(&Store::memory(), config).await;
+    publish(&server.root, &["v1", "v2"]).await;
+    // A server that came up with v2 has nothing to compare it with.
+    server.promote("v1").await;
+    server.promote("v2").await;
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v2"));
+    server.registry.rollback(None, &by("")).await.unwrap();
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("v1"), "it served before");
+}
+
+#[tokio::test]
 async fn a_store_that_does_not_answer_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().join("store");
@@ -272,8 +349,7 @@ async fn servers_that_find_the_same_fault_go_back_once() {
     let mut refreshed = tokio::task::JoinSet::new();
     for server in servers {
         refreshed.spawn(async move {
-            // Whoever comes second is told that it is not there any more, and looks again.
-            while server.deployer.refresh().await.is_err() {}
+            server.deployer.refresh().await.unwrap();
             server.production()
         });
     }
@@ -281,9 +357,15 @@ async fn servers_that_find_the_same_fault_go_back_once() {
     assert_eq!(registry.latest_number().await.unwrap(), 4);
 }
 
+/// The one folder of a cache.
+fn tenants(folder: &Path) -> std::path::PathBuf {
+    let mut folders = std::fs::read_dir(folder).unwrap().map(|folder| folder.unwrap().path());
+    folders.next().unwrap()
+}
+
 /// The files of the tenant's cache, sorted.
 fn kept(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder.join("acme")).into_iter().flatten();
+    let entries = std::fs::read_dir(tenants(folder)).into_iter().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -337,7 +419,7 @@ async fn a_damaged_file_of_the_cache_is_made_again() {
     publish(&server.root, &["v1"]).await;
     server.promote("v1").await;
     server.deployer.refresh().await.unwrap();
-    let place = folder.path().join("acme").join(&kept(folder.path())[0]);
+    let place = tenants(folder.path()).join(&kept(folder.path())[0]);
     let whole = std::fs::read(&place).unwrap();
     let mut changed = whole.clone();
     let middle = whole.len() / 2;

@@ -81,7 +81,8 @@ async fn killed(at: &str, is_damaged: bool) -> String {
     // What was left half-written has no name of a version, and the next deployment is none the worse.
     registry.promote(if serves == "v1" && !is_damaged { "v2" } else { "v1" }, &by()).await.ok();
     deployer.refresh().await.unwrap();
-    let whole = std::fs::read_dir(folder.join("cache/acme")).unwrap().map(|file| file.unwrap().path());
+    let whole = std::fs::read_dir(folder.join("cache")).unwrap().map(|folder| folder.unwrap().path());
+    let whole = whole.flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
     for file in whole.filter(|file| file.extension().is_some_and(|of| of == "recs")) {
         recs_serve::model::ServingModel::map(&file).unwrap();
     }

@@ -200,7 +200,7 @@ async fn a_shadow_is_asked_and_compared_and_nobody_is_told() {
     for line in [
         format!("recs_shadow_lists_total{{tenant=\"acme\",outcome=\"compared\"}} {answered}"),
         format!("recs_shadow_overlap_sum{{tenant=\"acme\"}} {answered}"),
-        format!("recs_lists_total{{tenant=\"acme\",side=\"production\",source=\"model\"}} 6"),
+        "recs_lists_total{tenant=\"acme\",side=\"production\",source=\"model\"} 6".to_owned(),
     ] {
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }

@@ -142,3 +142,19 @@ async fn a_faulty_log_leaves_the_others_alone() {
     root.key_log().unwrap().append(2, mended.into()).await.unwrap();
     assert!(ring.ring.refresh().await.is_empty());
 }
+
+#[tokio::test]
+async fn an_id_of_another_log_blocks_nothing() {
+    let ring = ring(Store::memory(), WithoutKeys::Open).await.unwrap();
+    let (acmes, acme) = ring.add("acme").await;
+    let (second, _) = ring.add("acme").await;
+    let copy = KeyRecord { tenant: Some(tenant("beta")), ..acmes.clone() };
+    log_of(&ring.store, "beta").add(&copy).await.unwrap();
+    assert_eq!(ring.ring.refresh().await.len(), 1, "it is told");
+    assert_eq!(ring.admits("acme", Some(&acme)), Ok(()));
+    log_of(&ring.store, "acme").revoke(&second.id).await.unwrap();
+    ring.ring.refresh().await;
+    log_of(&ring.store, "acme").revoke(&acmes.id).await.unwrap();
+    ring.ring.refresh().await;
+    assert_ne!(ring.admits("acme", Some(&acme)), Ok(()), "revoked");
+}

@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::index::{HnswIndex, Index};
 use crate::model::ServingModel;
+use recs_core::hash::fingerprint64;
 use recs_core::observe::CancelToken;
-use recs_core::tenant::TenantId;
+use recs_core::store::TenantRoot;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ const UNFINISHED: &str = "part";
 /// Whoever writes for longer than this was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// The folder of a tenant: `{version}.{digest of its manifest}.recs`, and `.hnsw` beside it where there is a graph.
+/// The folder of a tenant in a store: `{version}.{digest of its manifest}.recs`, and `.hnsw` beside it where there is a graph.
 ///
 /// Files are written beside their place and renamed, so that a name always has a whole file, whoever is killed when. A file that
 /// is damaged all the same is deleted and made again.
@@ -26,8 +27,10 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(folder: &Path, tenant: &TenantId) -> Self {
-        Self { folder: folder.join(tenant.to_string()) }
+    pub(super) fn new(folder: &Path, root: &TenantRoot) -> Self {
+        // Stores apart: each deletes what it has no more use for.
+        let store = fingerprint64(root.store().url().as_bytes());
+        Self { folder: folder.join(format!("{}-{store:016x}", root.tenant())) }
     }
 
     /// Where a version's model is, or is to be; `digest` is that of its manifest.
@@ -107,8 +110,10 @@ fn is_ours(rest: &str) -> bool {
 /// What was read from a file; a file that is damaged is deleted.
 fn sound<T>(path: &Path, read: Result<T>) -> Option<T> {
     read.inspect_err(|error| {
-        tracing::warn!(%error, "a file of the cache is damaged: it is made again");
-        let _ = fs::remove_file(path);
+        tracing::warn!(%error, "a file of the cache cannot be used: it is made again");
+        if matches!(error, Error::Index { .. } | Error::Core(recs_core::Error::Corrupt { .. })) {
+            let _ = fs::remove_file(path);
+        }
     })
     .ok()
 }

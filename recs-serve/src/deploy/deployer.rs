@@ -62,7 +62,7 @@ const MAX_CHANGES: usize = 8;
 /// Follows the registry of a tenant: loads what is to be served, tries it, and swaps it in.
 ///
 /// ```text
-/// registry: a new number -> load, every digest verified -> warm up, gate -> swap -> watch
+/// registry: a new number -> load, verify -> warm up, gate -> swap -> watch
 ///                                    unfit: what served before serves on, and the registry goes back
 /// ```
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub struct Deployer {
 
 /// What is needed to try a version, away from those who answer.
 struct Trying {
+    version: String,
+    is_back: bool,
     host: Host,
     config: DeployConfig,
     recorded: Vec<Request>,
@@ -87,6 +89,10 @@ struct Trying {
 impl Trying {
     /// Indexes a model and examines it.
     fn run(self, model: ServingModel, place: Option<&Path>) -> Result<Arc<Retriever>> {
+        if model.metadata.model_version != self.version {
+            let found = &model.metadata.model_version;
+            return Err(Error::model(format!("its version is {found:?}, not {:?}", self.version)));
+        }
         let index = || match place {
             Some(place) => Cache::index(place, &model),
             None => model.index(&CancelToken::new()),
@@ -98,7 +104,7 @@ impl Trying {
         };
         let retriever = Arc::new(Retriever::over(model, Arc::new(index), self.host)?);
         fail::fail_point!("deploy-built");
-        let production = self.live.serving().production.clone();
+        let production = self.live.serving().production.clone().filter(|_| !self.is_back);
         let production = production.as_ref().map(|version| version.retriever().as_ref());
         let health = examine(&retriever, self.recorded, production, &self.config.gate)?;
         tracing::info!(version = retriever.metadata().model_version, ?health, "a version is fit to serve");
@@ -110,13 +116,16 @@ impl Trying {
 struct State {
     /// Number of the change that is served.
     seen: Option<u64>,
-    watch: Option<Watch>,
+    watched: Vec<Watch>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Watch {
+    part: Part,
     version: Arc<Version>,
     since: Instant,
+    /// What it had answered and failed at then.
+    before: (u64, u64),
 }
 
 impl Deployer {
@@ -126,7 +135,7 @@ impl Deployer {
     /// None in practice.
     pub fn new(root: &TenantRoot, live: Arc<Live>, host: Host, config: DeployConfig) -> Result<Self> {
         let (registry, state) = (Registry::new(root)?, Mutex::default());
-        let cache = config.cache.as_deref().map(|folder| Cache::new(folder, root.tenant()));
+        let cache = config.cache.as_deref().map(|folder| Cache::new(folder, root));
         Ok(Self { root: root.clone(), registry, live, host, config, cache, state })
     }
 
@@ -162,7 +171,11 @@ impl Deployer {
                 }
                 Err((part, error)) if self.config.roll_back && is_unfit(&error) => {
                     tracing::error!(%error, part = part.name(), "a version is unfit to serve");
-                    self.take_back(part, &deployment, &error).await?;
+                    match self.take_back(part, &deployment, &error).await {
+                        // Another server was faster: look again.
+                        Err(Error::Registry { .. }) if self.registry.latest_number().await? != number => {}
+                        done => drop(done?),
+                    }
                 }
                 Err((_, error)) => return Err(error),
             }
@@ -170,28 +183,32 @@ impl Deployer {
         Err(Error::registry("others change it all the time: try again"))
     }
 
-    /// Loads a version, every file verified, warms it up, and examines it as the [gate](GateConfig) says; on a thread that
+    /// Loads a version, from the store with every digest verified or from this machine's disk by its checksums, warms it up, and examines it as the [gate](GateConfig) says; on a thread that
     /// stands back behind those who answer.
     ///
     /// # Errors
     /// Those of [`ArtifactFiles::fetch`], [`ArtifactFiles::open`] and [`Retriever::new`]; [`Error::Unfit`].
     pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
+        self.load_as(version, false).await
+    }
+
+    /// `is_back`: it served before, and is not compared with what serves now.
+    async fn load_as(&self, version: &str, is_back: bool) -> Result<Arc<Retriever>> {
         fail::fail_point!("deploy-load");
         let place = self.place(version).await?;
         if let Some(place) = place.clone() {
-            let trial = self.trial();
+            let trial = self.trial(version, is_back);
             let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
             match background::run("mapping a model", mapped).await {
                 Ok(Some(retriever)) => return Ok(retriever),
                 Ok(None) => {}
-                Err(error @ (Error::Unfit { .. } | Error::Worker { .. })) => return Err(error),
                 // The fault may be the file's: the store has the last word.
                 Err(error) => {
                     tracing::warn!(%error, version, "a file of the cache is of no use: it is made again")
                 }
             }
         }
-        let (files, trial) = (ArtifactFiles::fetch(&self.root, version).await?, self.trial());
+        let (files, trial) = (ArtifactFiles::fetch(&self.root, version).await?, self.trial(version, is_back));
         fail::fail_point!("deploy-fetched");
         let read = move || {
             let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
@@ -204,8 +221,10 @@ impl Deployer {
         background::run("reading a model", read).await
     }
 
-    fn trial(&self) -> Trying {
+    fn trial(&self, version: &str, is_back: bool) -> Trying {
         Trying {
+            version: version.to_owned(),
+            is_back,
             host: self.host.clone(),
             config: self.config.clone(),
             recorded: self.live.recorded(),
@@ -255,11 +274,13 @@ impl Deployer {
     /// The versions of a deployment, those loaded already taken from what serves.
     async fn prepare(&self, deployment: &Deployment) -> Result<Serving, (Part, Error)> {
         let now = self.live.serving();
+        let is_back = self.registry.latest_is_rollback().await.map_err(|e| (Part::Production, e))?;
         let get = async |version: &str| match now.versions().find(|loaded| loaded.name() == version) {
             Some(loaded) => Ok(Arc::clone(loaded)),
-            None => Ok(Arc::new(Version::new(self.load(version).await?))),
+            None => Ok(Arc::new(Version::new(self.load_as(version, is_back).await?))),
         };
-        let mut serving = Serving::default();
+        // A version that serves without the registry's word serves until there is another.
+        let mut serving = Serving { production: now.production.clone(), ..Serving::default() };
         if let Some(version) = &deployment.production {
             serving.production = Some(get(version).await.map_err(|e| (Part::Production, e))?);
         }
@@ -276,14 +297,26 @@ impl Deployer {
 
     fn put_in_place(&self, state: &mut State, serving: Serving) {
         fail::fail_point!("deploy-swap");
+        let canary = serving.canary.as_ref().map(|trial| Arc::clone(&trial.version));
         let production = serving.production.clone();
         let before = self.live.swap(serving);
-        let has_changed = |version: &Arc<Version>| {
-            before.production.as_ref().is_none_or(|before| !Arc::ptr_eq(before, version))
+        let was = |part: Part| match part {
+            Part::Production => before.production.as_ref(),
+            _ => before.canary.as_ref().map(|trial| &trial.version),
         };
-        if let Some(version) = production.filter(has_changed) {
-            tracing::info!(version = version.name(), tenant = %self.root.tenant(), "serving");
-            state.watch = Some(Watch { version, since: Instant::now() });
+        for (part, version) in [(Part::Production, production), (Part::Canary, canary)] {
+            if let (Some(now), Some(before)) = (&version, was(part))
+                && Arc::ptr_eq(now, before)
+            {
+                continue;
+            }
+            state.watched.retain(|watch| watch.part != part);
+            if let Some(version) = version {
+                let (tenant, name) = (self.root.tenant(), version.name());
+                tracing::info!(version = name, part = part.name(), %tenant, "serving");
+                let (since, before) = (Instant::now(), version.counts());
+                state.watched.push(Watch { part, version, since, before });
+            }
         }
     }
 
@@ -309,18 +342,13 @@ impl Deployer {
 
     /// Goes back when the version that came into production lately fails at its requests, and ends a trial that does.
     async fn check_watched(&self, state: &mut State) -> Result<()> {
-        let mut watched = Vec::new();
-        if let Some(watch) = &state.watch {
-            if watch.since.elapsed() > Duration::from_secs(self.config.watch_seconds) {
-                state.watch = None;
-            } else {
-                watched.push((Part::Production, Arc::clone(&watch.version)));
-            }
-        }
-        let serving = self.live.serving();
-        watched.extend(serving.canary.iter().map(|trial| (Part::Canary, Arc::clone(&trial.version))));
-        for (part, version) in watched {
+        let longest = Duration::from_secs(self.config.watch_seconds);
+        // A trial is watched as long as it lasts.
+        state.watched.retain(|watch| matches!(watch.part, Part::Canary) || watch.since.elapsed() <= longest);
+        let watched = state.watched.clone();
+        for Watch { part, version, before, .. } in watched {
             let (answered, failed) = version.counts();
+            let (answered, failed) = (answered - before.0, failed - before.1);
             let total = answered + failed;
             if total < MIN_REQUESTS || failed as f64 <= total as f64 * self.config.max_failures {
                 continue;
@@ -332,13 +360,15 @@ impl Deployer {
                 part = part.name(),
                 "a version is unfit to serve"
             );
-            if matches!(part, Part::Production) {
-                // Said once, also when there is nothing to go back to.
-                state.watch = None;
-            }
             if self.config.roll_back {
-                self.leave(part, Some(version.name()), reason).await?;
+                match self.leave(part, Some(version.name()), reason).await {
+                    // Others decided already, or there is nothing to go back to.
+                    Err(Error::Registry { reason }) => tracing::warn!(reason, "the registry stays as it is"),
+                    done => drop(done?),
+                }
             }
+            // Said and done once.
+            state.watched.retain(|watch| !Arc::ptr_eq(&watch.version, &version));
         }
         Ok(())
     }
@@ -349,7 +379,7 @@ impl Deployer {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Production,
     Canary,

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 /// Requests that are remembered, the latest.
 const RECORDED: usize = 64;
+/// Elements of all lists of one that is remembered.
+const LONGEST_LISTS: usize = 100;
 /// Between two that are remembered.
 const RECORD_EVERY: Duration = Duration::from_millis(250);
 
@@ -176,7 +178,7 @@ impl Live {
         let next = at + RECORD_EVERY.as_millis() as u64;
         let is_due = at >= from
             && self.record_from.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if is_due {
+        if is_due && is_plain(request) {
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.truncate(RECORDED - 1);
             recorded.push_front(request.clone());
@@ -187,6 +189,13 @@ impl Live {
     pub fn recorded(&self) -> Vec<Request> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
+}
+
+/// True for a request that takes little memory: long lists are not remembered.
+fn is_plain(request: &Request) -> bool {
+    let lists =
+        [Some(&request.exclude), request.allow.as_ref(), request.categories.as_ref(), Some(&request.pin)];
+    lists.into_iter().flatten().map(Vec::len).sum::<usize>() + request.boost.len() <= LONGEST_LISTS
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::{ApiKeys, AppState, Ask, Gate, KeyLog, KeyRecord, Refusal};
 use crate::error::{Error, Result};
 use axum::http::HeaderMap;
 use recs_core::tenant::TenantId;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -86,9 +87,22 @@ impl KeyRing {
             if logs.iter().any(|followed| followed.seen.is_some_and(|seen| seen > 0)) {
                 self.is_open.store(false, Ordering::Relaxed);
             }
-            let records: Vec<KeyRecord> = logs.iter().flat_map(|followed| followed.records.clone()).collect();
-            failures.extend(self.keys.replace(&records).err());
+            failures.extend(self.replace(&logs));
         }
+        failures
+    }
+
+    /// Knows the keys of all logs. A key whose id another log has, too, is left out, whoever made it so: ids are random.
+    fn replace(&self, logs: &[Followed]) -> Vec<Error> {
+        let (mut ids, mut failures) = (HashSet::new(), Vec::new());
+        let mut records: Vec<KeyRecord> = Vec::new();
+        for record in logs.iter().flat_map(|followed| &followed.records) {
+            match ids.insert(&record.id) {
+                true => records.push(record.clone()),
+                false => failures.push(Error::config(format!("keys.{}", record.id), "is in two logs")),
+            }
+        }
+        failures.extend(self.keys.replace(&records).err());
         failures
     }
 

@@ -148,10 +148,15 @@ impl ServingModel {
         let config: ModelConfig = towers::document(sections, "config")?;
         config.validate()?;
         let products = Products::read(sections, config.embedding_dim())?;
-        let codes = if sections.has("codes.lines") { Some(codes(sections, products.len())?) } else { None };
+        let codes = if sections.has("codes.lines") {
+            Some(codes(sections, products.len(), products.dim)?)
+        } else {
+            None
+        };
+        let vocabulary = towers::vocabulary(sections, &config.schema)?;
         Ok(Self {
-            vocabulary: Arc::new(towers::vocabulary(sections, &config.schema)?),
-            tower: towers::tower(sections, &config)?,
+            tower: towers::tower(sections, &config, &vocabulary)?,
+            vocabulary: Arc::new(vocabulary),
             customers: Buyers::read(sections, products.len())?,
             popular: Popular::read(sections, products.len())?,
             metadata,
@@ -162,9 +167,12 @@ impl ServingModel {
     }
 }
 
-fn codes(sections: &Sections, products: usize) -> Result<Int8Blocks> {
+fn codes(sections: &Sections, products: usize, dim: usize) -> Result<Int8Blocks> {
     let bounds = sections.slab_of("codes.bounds", 3)?;
     let scales = sections.slab::<f32>("codes.scales")?.to_vec();
     let codec = Int8Codec { scales, residual: bounds[0], code_length: bounds[1], length: bounds[2] };
+    if codec.dim() != dim {
+        return Err(sections.refuse(format!("codes of {} numbers, the vectors have {dim}", codec.dim())));
+    }
     Ok(Int8Blocks::of_parts(codec, products, sections.bytes("codes.lines")?, &sections.file)?)
 }

@@ -102,9 +102,17 @@ pub(super) fn put_tower(tower: &TowerModel, sections: &mut Sections) -> Value {
 
 /// # Errors
 /// `Corrupt`, and those of [`TowerModel::over`].
-pub(super) fn tower(sections: &Sections, config: &ModelConfig) -> Result<TowerModel> {
+pub(super) fn tower(
+    sections: &Sections,
+    config: &ModelConfig,
+    vocabulary: &Vocabulary,
+) -> Result<TowerModel> {
     let names: Vec<String> = document(sections, "tables")?;
-    let tables = names.iter().map(|name| sections.slab(name)).collect::<Result<Vec<_>>>()?;
+    let with_table = config.schema.encodings(Tower::Query).iter().filter(|e| e.has_table());
+    let mut tables = Vec::new();
+    for (name, encoding) in names.iter().zip(with_table) {
+        tables.push(sections.slab_of(name, vocabulary.table_rows(encoding)? * encoding.width())?);
+    }
     let (mut dense, mut width) = (Vec::new(), config.input_width(Tower::Query));
     for (i, &units) in config.tower(Tower::Query).layers.iter().enumerate() {
         let kernel: Slab<f32> = sections.slab(&format!("query.dense_{i}.kernel"))?;

@@ -51,6 +51,9 @@ impl Deployment {
                 if version.is_none() && self.shadow.is_none() {
                     return Err(Error::registry("there is no shadow to end"));
                 }
+                if version.is_some() && self.production.is_none() {
+                    return Err(Error::registry("a shadow needs a version in production beside it"));
+                }
                 after.shadow.clone_from(version);
             }
         }

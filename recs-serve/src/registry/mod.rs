@@ -72,6 +72,19 @@ impl Registry {
         }
     }
 
+    /// True when the latest change went back.
+    ///
+    /// # Errors
+    /// As [`Registry::current`].
+    pub(crate) async fn latest_is_rollback(&self) -> Result<bool> {
+        match self.log.latest().await? {
+            Some((number, entry)) => {
+                Ok(matches!(Change::parse(number, &entry)?.action, Action::Rollback { .. }))
+            }
+            None => Ok(false),
+        }
+    }
+
     /// The audit: the latest `most` changes, the newest first.
     ///
     /// # Errors
