@@ -183,8 +183,8 @@ impl Deployer {
         Err(Error::registry("others change it all the time: try again"))
     }
 
-    /// Loads a version, from the store with every digest verified or from this machine's disk by its checksums, warms it up, and examines it as the [gate](GateConfig) says; on a thread that
-    /// stands back behind those who answer.
+    /// Loads a version, from the store with every digest verified or from this machine's disk with every checksum, warms it up,
+    /// and examines it as the [gate](GateConfig) says; on a thread that stands back behind those who answer.
     ///
     /// # Errors
     /// Those of [`ArtifactFiles::fetch`], [`ArtifactFiles::open`] and [`Retriever::new`]; [`Error::Unfit`].
