@@ -171,6 +171,14 @@ pub enum Error {
         /// Who.
         writer: String,
     },
+    /// An alert could not be delivered: try again.
+    #[error("{by} did not take an alert: {reason}")]
+    Notify {
+        /// Which notifier.
+        by: String,
+        /// What it said.
+        reason: String,
+    },
     /// A metric was asked of scores that are not finite.
     #[error(
         "score {index} is {value}: a model with non-finite scores cannot be ranked; lower the learning rate or clip gradients"

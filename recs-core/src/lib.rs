@@ -35,6 +35,7 @@
 //! |---|---|
 //! | `interop` | Arrow batches in and out over the C Data Interface |
 //! | `tables` | Parquet tables of an artifact: candidates, customers |
+//! | `webhooks`, `smtp` | alerts as HTTP requests and by mail |
 //! | `gcs`, `s3`, `azure` | stores by `gs://`, `s3://`, `az://` URL |
 
 pub mod artifact;
@@ -49,6 +50,7 @@ pub mod interop;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod observe;
 pub mod schema;
 pub mod slab;

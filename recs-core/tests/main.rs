@@ -7,6 +7,8 @@ mod it {
     mod artifact;
     mod corpus;
     mod dataset;
+    #[cfg(all(feature = "webhooks", feature = "smtp"))]
+    mod notify;
     mod parsers;
     mod store;
     mod tensorflow;

@@ -67,6 +67,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact and approximate search, filters |
+//! | [`bulk`] | lists for all customers, as Parquet |
 //! | [`deploy`] | versions side by side: which customers a canary answers |
 //! | [`model`] | a model as it is served: all that answering needs, in one file that can be mapped |
 //! | [`registry`] | which versions serve, as the store says it: production, canary, shadow, audit |
@@ -81,12 +82,14 @@
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 
 mod background;
+pub mod bulk;
 pub mod clock;
 pub mod deploy;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod index;
+mod listed;
 pub mod model;
 pub mod registry;
 pub mod retriever;

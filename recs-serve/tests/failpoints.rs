@@ -1,10 +1,13 @@
 //! A server that is killed at every write of a deployment, and started again.
 
 use crate::artifact::{artifact, host};
+use recs_core::observe::{CancelToken, Silent};
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
+use recs_serve::bulk::{Asked, BulkConfig, BulkReport, all_customers, recommend_all};
 use recs_serve::deploy::{DeployConfig, Deployer, Live};
 use recs_serve::registry::{By, Registry};
+use recs_serve::retriever::{Request, Retriever};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -32,6 +35,29 @@ fn production(live: &Live) -> Option<String> {
     Some(live.serving().production.as_ref()?.name().to_owned())
 }
 
+/// Ends this process at a place, e.g. `cache-written`; with `+1` not the first time.
+fn kill_at(at: &str) {
+    let seen = std::sync::atomic::AtomicU32::new(0);
+    let (at, skip) = at.split_once('+').unwrap_or((at, "0"));
+    let skip: u32 = skip.parse().unwrap();
+    fail::cfg_callback(at, move || {
+        if seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= skip {
+            std::process::abort();
+        }
+    })
+    .unwrap();
+}
+
+/// Runs a test in a process of its own, which must be killed.
+fn run_until_killed(test: &str, at: &str, folder: &Path) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .envs([(AT, at.as_ref()), (FOLDER, folder.as_os_str())])
+        .output()
+        .unwrap();
+    assert_eq!(child.status.signal(), Some(6), "{at}: {}", String::from_utf8_lossy(&child.stdout));
+}
+
 /// What the killed process does: serves v1, and has v2 deployed, which may be damaged.
 #[tokio::test]
 #[ignore = "run by the tests below, in a process of its own"]
@@ -41,16 +67,7 @@ async fn deploys_until_it_is_killed() {
     let (live, deployer) = deployer(folder);
     deployer.refresh().await.unwrap();
     assert_eq!(production(&live).as_deref(), Some("v1"));
-    let at = std::env::var(AT).unwrap();
-    let seen = std::sync::atomic::AtomicU32::new(0);
-    let (at, skip) = at.split_once('+').unwrap_or((&at, "0"));
-    let skip: u32 = skip.parse().unwrap();
-    fail::cfg_callback(at, move || {
-        if seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= skip {
-            std::process::abort();
-        }
-    })
-    .unwrap();
+    kill_at(&std::env::var(AT).unwrap());
     Registry::new(&root(folder)).unwrap().promote("v2", &by()).await.unwrap();
     deployer.refresh().await.unwrap();
 }
@@ -67,12 +84,7 @@ async fn killed(at: &str, is_damaged: bool) -> String {
     }
     let registry = Registry::new(&root).unwrap();
     registry.promote("v1", &by()).await.unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "failpoints::deploys_until_it_is_killed", "--ignored", "--nocapture"])
-        .envs([(AT, at.as_ref()), (FOLDER, folder.as_os_str())])
-        .output()
-        .unwrap();
-    assert_eq!(child.status.signal(), Some(6), "{at}: {}", String::from_utf8_lossy(&child.stdout));
+    run_until_killed("failpoints::deploys_until_it_is_killed", at, folder);
     let (live, deployer) = deployer(folder);
     deployer.refresh().await.unwrap();
     let serves = production(&live).unwrap();
@@ -112,5 +124,35 @@ async fn killed_while_it_goes_back_it_goes_back_after_all() {
     // The second change of the registry is the way back.
     for at in ["deploy-load", "registry-append+1", "registry-appended+1", "deploy-swap"] {
         assert_eq!(killed(at, true).await, "v1", "{at}");
+    }
+}
+
+fn everybody(retriever: &Arc<Retriever>) -> Asked {
+    all_customers(Arc::clone(retriever), Request { k: 5, ..Request::default() })
+}
+
+async fn monday(root: &TenantRoot) -> recs_serve::Result<BulkReport> {
+    let (retriever, config) = (Arc::new(crate::artifact::retriever()), BulkConfig { part_requests: 3 });
+    let (asked, cancel) = (everybody(&retriever), CancelToken::new());
+    recommend_all(root, "monday", retriever, asked, &config, &Silent, &cancel).await
+}
+
+#[tokio::test]
+#[ignore = "run by the test below, in a process of its own"]
+async fn recommends_to_all_until_it_is_killed() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    kill_at(&std::env::var(AT).unwrap());
+    monday(&root(Path::new(&folder))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_for_all_that_is_killed_goes_on_to_the_same_files() {
+    let whole = tempfile::tempdir().unwrap();
+    let expected = monday(&root(whole.path())).await.unwrap().metadata;
+    for (at, resumed) in [("bulk-part-written+1", 1), ("bulk-part-noted+1", 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        run_until_killed("failpoints::recommends_to_all_until_it_is_killed", at, folder.path());
+        let report = monday(&root(folder.path())).await.unwrap();
+        assert_eq!((report.resumed, &report.metadata), (resumed, &expected), "{at}");
     }
 }

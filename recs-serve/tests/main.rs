@@ -3,6 +3,7 @@
 
 mod artifact;
 mod batch;
+mod bulk;
 #[cfg(feature = "http")]
 mod corpus;
 mod deploy;

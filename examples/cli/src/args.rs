@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Recommend to one customer.
     Recommend(RecommendArgs),
+    /// Recommend to all customers at once -> Parquet in the store; a run that was killed goes on.
+    RecommendAll(RecommendAllArgs),
     /// Serve what the registry says, or one version, over HTTP.
     Serve(ServeArgs),
     /// Which versions of the tenant's models serve.
@@ -358,6 +360,29 @@ pub(crate) struct RecommendArgs {
     /// Leave out what the customer bought before.
     #[arg(long)]
     pub(crate) exclude_purchased: bool,
+}
+
+/// Who is asked for, and where the lists go.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RecommendAllArgs {
+    /// Which model version.
+    #[command(flatten)]
+    pub(crate) model: ModelChoice,
+    /// Name of the run: the lists are in `warehouse/predictions/bulk-RUN/`. The name of one that was killed goes on with it.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: String,
+    /// A file of requests, one a line, each as the body of /recommend; all customers of the model unless given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requests: Option<PathBuf>,
+    /// How many products.
+    #[arg(short, long, default_value_t = 100, conflicts_with = "requests")]
+    pub(crate) k: usize,
+    /// Leave out what the customers bought before.
+    #[arg(long, conflicts_with = "requests")]
+    pub(crate) exclude_purchased: bool,
+    /// Leave out what is not available.
+    #[arg(long, conflicts_with = "requests")]
+    pub(crate) available_only: bool,
 }
 
 /// Where to serve.

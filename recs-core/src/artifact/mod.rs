@@ -39,3 +39,5 @@ pub use model::{ArtifactFiles, ModelArtifact};
 #[cfg(feature = "tables")]
 pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};
 pub use segment::{segment_share, sold_by_segment};
+#[cfg(feature = "tables")]
+pub use tables::parquet_properties;

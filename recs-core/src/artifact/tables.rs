@@ -22,13 +22,17 @@ use std::sync::Arc;
 /// Largest embedding that a table may claim.
 const MAX_DIM: usize = 4096;
 
-fn write(batch: &RecordBatch, file: &str, out: &mut (dyn Write + Send)) -> Result<()> {
-    let fault = |e: parquet::errors::ParquetError| Error::document(file, e.to_string());
-    let properties = WriterProperties::builder()
+/// How this library writes Parquet: compressed by zstd, the same bytes for the same rows.
+pub fn parquet_properties() -> WriterProperties {
+    WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by("recs".into())
-        .build();
-    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(properties)).map_err(fault)?;
+        .build()
+}
+
+fn write(batch: &RecordBatch, file: &str, out: &mut (dyn Write + Send)) -> Result<()> {
+    let fault = |e: parquet::errors::ParquetError| Error::document(file, e.to_string());
+    let mut writer = ArrowWriter::try_new(out, batch.schema(), Some(parquet_properties())).map_err(fault)?;
     writer.write(batch).map_err(fault)?;
     writer.close().map_err(fault)?;
     Ok(())

@@ -9,6 +9,7 @@
 //! | `history.rs` | [`Histories`]: what customers bought before, as a feature |
 //! | `cyclical.rs` | phases of time, in float32 as TensorFlow computes them |
 //! | `tower.rs` | [`TowerModel`]: columns -> embeddings |
+//! | `snapshot.rs` | [`InputSnapshot`]: what the inputs looked like in training |
 //! | `normalise.rs` | rows of length 1 |
 //!
 //! ```text
@@ -22,6 +23,7 @@ mod features;
 mod history;
 mod ngrams;
 mod normalise;
+mod snapshot;
 mod tower;
 mod weights;
 
@@ -31,5 +33,6 @@ pub use cyclical::cyclical;
 pub use features::{FeatureEncoder, TowerColumns, TowerEncoder};
 pub use history::Histories;
 pub use normalise::{l2_normalise, l2_normalise_gradient};
+pub use snapshot::{InputBins, InputCounter, InputShares, InputSnapshot};
 pub use tower::{TowerModel, activate};
 pub use weights::{Dense, NamedTensor, Table, TowerWeights, WEIGHTS_FILE, Weights, table_name};

@@ -144,15 +144,14 @@ impl Metrics {
         let mut by_source = [0u64; SOURCES.len()];
         let mut short = 0;
         for list in lists {
-            if let Some(at) = SOURCES.iter().position(|(reason, _)| *reason == list.source) {
+            if let Some(at) = SOURCES.iter().position(|reason| *reason == list.source) {
                 by_source[at] += 1;
             }
             short += u64::from(list.shortfall.is_some());
         }
-        for ((_, source), count) in SOURCES.iter().zip(by_source).filter(|(_, count)| *count > 0) {
-            self.lists
-                .get_or_create(&SourceLabels { tenant: tenant.to_string(), side, source })
-                .inc_by(count);
+        for (source, count) in SOURCES.iter().zip(by_source).filter(|(_, count)| *count > 0) {
+            let labels = SourceLabels { tenant: tenant.to_string(), side, source: source.name() };
+            self.lists.get_or_create(&labels).inc_by(count);
         }
         if short > 0 {
             self.shortfalls.get_or_create(&TenantLabels { tenant: tenant.to_string() }).inc_by(short);
@@ -185,9 +184,4 @@ impl Metrics {
 }
 
 /// What a list may begin with.
-const SOURCES: [(Reason, &str); 4] = [
-    (Reason::Model, "model"),
-    (Reason::FeaturesOnly, "features_only"),
-    (Reason::Segment, "segment"),
-    (Reason::Popularity, "popularity"),
-];
+const SOURCES: [Reason; 4] = [Reason::Model, Reason::FeaturesOnly, Reason::Segment, Reason::Popularity];

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::index::{HnswIndex, Index, IndexConfig};
 use recs_core::artifact::{ModelArtifact, ModelMetadata};
 use recs_core::kernel::{Int8Blocks, Int8Codec};
-use recs_core::model::{ModelConfig, TowerModel};
+use recs_core::model::{InputSnapshot, ModelConfig, TowerModel};
 use recs_core::observe::CancelToken;
 use recs_core::schema::Tower;
 use recs_core::vocab::Vocabulary;
@@ -48,6 +48,8 @@ pub struct ServingModel {
     pub(crate) products: Products,
     pub(crate) customers: Buyers,
     pub(crate) popular: Popular,
+    /// What the inputs looked like in training.
+    pub(crate) inputs: Option<InputSnapshot>,
     /// Codes of the products' vectors, for a catalogue that is searched exactly.
     pub(crate) codes: Option<Int8Blocks>,
 }
@@ -67,6 +69,7 @@ impl ServingModel {
         Ok(Self {
             tower: TowerModel::new(&artifact.config, Tower::Query, query)?,
             popular: Popular::new(&products.popularity, &customers),
+            inputs: InputSnapshot::of_stats(&artifact.training_stats, "training_stats.json")?,
             metadata: artifact.metadata,
             config: artifact.config,
             vocabulary: artifact.vocabulary,
@@ -107,6 +110,7 @@ impl ServingModel {
         }
         sections.document = json!({
             "metadata": self.metadata, "config": self.config, "vocabulary": vocabulary, "tables": tables,
+            "inputs": self.inputs,
         });
         sections.write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
     }
@@ -159,6 +163,7 @@ impl ServingModel {
             vocabulary: Arc::new(vocabulary),
             customers: Buyers::read(sections, products.len())?,
             popular: Popular::read(sections, products.len())?,
+            inputs: towers::document(sections, "inputs")?,
             metadata,
             config,
             products,

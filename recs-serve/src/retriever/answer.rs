@@ -20,6 +20,20 @@ pub enum Reason {
     Repeat,
 }
 
+impl Reason {
+    /// As it stands in answers and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::FeaturesOnly => "features_only",
+            Self::Segment => "segment",
+            Self::Popularity => "popularity",
+            Self::Pinned => "pinned",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
 /// What a score is made of: `score = base + repeat + boost`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Parts {

@@ -45,8 +45,9 @@ use crate::workers::Workers;
 use catalogue::Catalogue;
 use query::QueryEncoder;
 use recs_core::artifact::{ModelArtifact, ModelMetadata};
-use recs_core::model::TowerModel;
+use recs_core::model::{InputCounter, InputSnapshot, TowerModel};
 use recs_core::observe::CancelToken;
+use recs_core::schema::Schema;
 use std::sync::Arc;
 
 /// What the host lends to its models: threads and the time. Cheap to clone.
@@ -83,6 +84,8 @@ pub struct Retriever {
     index: Arc<dyn VectorIndex>,
     scratch: ScratchPool,
     host: Host,
+    schema: Schema,
+    inputs: Option<InputSnapshot>,
 }
 
 /// A product of the catalogue.
@@ -141,7 +144,9 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::with_index`].
     pub fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
-        let ServingModel { metadata, config, vocabulary, tower, products, customers, popular, .. } = model;
+        let ServingModel {
+            metadata, config, vocabulary, tower, products, customers, popular, inputs, ..
+        } = model;
         let (expected, got) = ((products.len(), config.embedding_dim()), (index.len(), index.dim()));
         if expected != got {
             let reason = format!(
@@ -162,6 +167,8 @@ impl Retriever {
             index,
             scratch: ScratchPool::new(),
             host,
+            schema: config.schema,
+            inputs,
         })
     }
 
@@ -188,9 +195,35 @@ impl Retriever {
         self.catalogue.find(product_id).map(|number| number as usize)
     }
 
+    /// Number of customers that it was trained on.
+    pub fn customers(&self) -> usize {
+        self.customers.len()
+    }
+
+    /// Id of a customer by its number; they ascend by code point.
+    pub fn customer(&self, number: usize) -> Option<&str> {
+        self.customers.ids.get(number)
+    }
+
+    /// Unix seconds, by the host's clock.
+    pub(crate) fn now(&self) -> i64 {
+        self.host.clock.unix_seconds()
+    }
+
     /// Number of products.
     pub fn products(&self) -> usize {
         self.catalogue.len()
+    }
+
+    /// Counts inputs over the bins of the training rows; None for a model that does not know them.
+    pub(crate) fn input_counter(&self) -> Option<InputCounter> {
+        Some(self.inputs.as_ref()?.counter(&self.schema))
+    }
+
+    /// Counts what the query tower reads for a request, or would read if it were asked.
+    pub(crate) fn count_inputs(&self, request: &Request, counter: &mut InputCounter) -> Result<()> {
+        counter.push(&self.encode(&[(request, &self.plan(request))], self.now())?);
+        Ok(())
     }
 
     /// Multiply-adds of one search that scores everything: what deciding where to run it goes by.

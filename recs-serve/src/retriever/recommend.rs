@@ -157,17 +157,8 @@ impl Retriever {
     /// # Shapes
     /// `[requests, dim]`.
     pub(super) fn embed(&self, requests: &[(&Request, &Plan<'_>)]) -> Result<Array2<f32>> {
-        let now = self.host.clock.unix_seconds();
-        let encode = |requests: &[(&Request, &Plan<'_>)]| {
-            let mut columns = TowerColumns::default();
-            for (request, plan) in requests {
-                let customer = (!plan.is_untrained).then_some(request.customer_id.as_str());
-                let city = request.city.as_deref().or(plan.home);
-                self.encoder.encode(request, customer, city, now, &mut columns)?;
-                self.encoder.push_history(plan.bought, plan.counts, &mut columns);
-            }
-            Ok(columns)
-        };
+        let now = self.now();
+        let encode = |requests: &[(&Request, &Plan<'_>)]| self.encode(requests, now);
         let columns = if requests.len() <= ENCODE_ROWS {
             encode(requests)?
         } else {
@@ -180,6 +171,18 @@ impl Retriever {
         let mut vectors = self.tower.embed(&columns)?;
         vectors.mapv_inplace(|x| x * self.inverse_temperature);
         Ok(vectors)
+    }
+
+    /// What the query tower reads; requests that do not say when are as of `now`.
+    pub(super) fn encode(&self, requests: &[(&Request, &Plan<'_>)], now: i64) -> Result<TowerColumns> {
+        let mut columns = TowerColumns::default();
+        for (request, plan) in requests {
+            let customer = (!plan.is_untrained).then_some(request.customer_id.as_str());
+            let city = request.city.as_deref().or(plan.home);
+            self.encoder.encode(request, customer, city, now, &mut columns)?;
+            self.encoder.push_history(plan.bought, plan.counts, &mut columns);
+        }
+        Ok(columns)
     }
 
     fn fetch(&self, source: Source<'_>, k: usize, filter: &Filter) -> Result<Vec<Hit>> {

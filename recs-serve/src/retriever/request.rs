@@ -1,6 +1,7 @@
 //! What is asked.
 
 use crate::error::{Error, Fault, Result};
+use serde::Serialize;
 
 /// Years 1 to 9999. Milliseconds of our time lie beyond, so they are caught.
 pub(crate) const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
@@ -22,7 +23,7 @@ pub const MAX_BOOST: f32 = 1e9;
 /// };
 /// assert!(request.timestamp.is_none()); // as of now
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Request {
     /// Who; empty for somebody unknown.
     pub customer_id: String,

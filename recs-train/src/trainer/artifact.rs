@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use recs_core::artifact::{
     Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
 };
+use recs_core::model::InputSnapshot;
 use recs_core::observe::{CancelToken, Event, Observer};
 use recs_core::schema::{Role, Schema};
 use recs_core::vocab::Vocabulary;
@@ -84,7 +85,21 @@ impl Fitted {
         });
         let (key, newest) = warm_start::newest_of(&self.data, &self.trained_on);
         stats[key] = newest;
+        stats[InputSnapshot::KEY] = json!(self.inputs());
         stats
+    }
+}
+
+/// Rows that say enough about all.
+const SNAPSHOT_ROWS: usize = 200_000;
+
+impl Fitted {
+    /// What the query tower read, for whoever serves the model and wants to know whether that changes.
+    fn inputs(&self) -> InputSnapshot {
+        let every = self.trained_on.len().div_ceil(SNAPSHOT_ROWS).max(1);
+        let rows: Vec<u32> = self.trained_on.iter().step_by(every).copied().collect();
+        let query = &self.data.query;
+        InputSnapshot::of(&self.model.schema, query.rows, &query.ids, &query.numbers, &rows)
     }
 }
 

@@ -8,6 +8,7 @@ mod extract;
 mod init;
 mod keys;
 mod recommend;
+mod recommend_all;
 mod record;
 mod refresh;
 mod scores;
@@ -72,6 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Refresh(args) => refresh::run(&context, &args).await,
         Command::Evaluate(args) => evaluate::run(&context, &args).await,
         Command::Recommend(args) => recommend::run(&context, args).await,
+        Command::RecommendAll(args) => recommend_all::run(&context, args).await,
         Command::Serve(args) => serve::run(&context, &args).await,
         Command::Deploy(command) => deploy::run(&context, &command).await,
         Command::Keys(command) => keys::run(&context, &command).await,
