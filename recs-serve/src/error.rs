@@ -105,6 +105,12 @@ pub enum Error {
         /// Why it is refused and what is allowed.
         reason: String,
     },
+    /// There is no room now: try again later.
+    #[error("{what}: try again later")]
+    Busy {
+        /// What there is too much of.
+        what: &'static str,
+    },
     /// Formats, features and towers.
     #[error(transparent)]
     Core(#[from] recs_core::Error),

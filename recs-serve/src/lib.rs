@@ -70,6 +70,7 @@
 //! | [`bulk`] | lists for all customers, as Parquet |
 //! | [`deploy`] | versions side by side: which customers a canary answers |
 //! | [`model`] | a model as it is served: all that answering needs, in one file that can be mapped |
+//! | [`monitor`] | what was served and what customers did: logs, drift, alerts, versions compared |
 //! | [`registry`] | which versions serve, as the store says it: production, canary, shadow, audit |
 //! | [`retriever`] | requests -> products with reasons: rules, fallbacks, batches |
 //! | `http` | the router, its state, problem details |
@@ -79,6 +80,7 @@
 //! |---|---|
 //! | `http` (default) | the axum router; without it the crate has no HTTP dependency |
 //! | `hnsw_rs` | `index::HnswRsIndex`, by the crate of that name |
+//! | `json-schema` | schemars' `JsonSchema` for settings |
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 
 mod background;
@@ -91,6 +93,7 @@ pub mod http;
 pub mod index;
 mod listed;
 pub mod model;
+pub mod monitor;
 pub mod registry;
 pub mod retriever;
 pub mod workers;

@@ -6,6 +6,9 @@ use arrow::array::{
     ArrayRef, Float32Builder, ListBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder,
 };
 use arrow::datatypes::{DataType, Field, Int32Type};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use recs_core::artifact::parquet_properties;
 use std::sync::Arc;
 
 /// The columns `product_ids`, `scores` and `reasons`: lists of equal length, the best product first.
@@ -70,4 +73,17 @@ impl ListedColumns {
 pub(crate) fn batch(schema: &arrow::datatypes::SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|e| recs_core::Error::document("a table of lists", e.to_string()).into())
+}
+
+/// One batch as a file.
+///
+/// # Errors
+/// As [`batch`].
+pub(crate) fn to_parquet(rows: &RecordBatch) -> Result<Bytes> {
+    let fault =
+        |e: parquet::errors::ParquetError| recs_core::Error::document("a table of lists", e.to_string());
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), rows.schema(), Some(parquet_properties())).map_err(fault)?;
+    writer.write(rows).map_err(fault)?;
+    Ok(Bytes::from(writer.into_inner().map_err(fault)?))
 }

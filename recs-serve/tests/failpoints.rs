@@ -6,6 +6,7 @@ use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::bulk::{Asked, BulkConfig, BulkReport, all_customers, recommend_all};
 use recs_serve::deploy::{DeployConfig, Deployer, Live};
+use recs_serve::monitor::{Event, Monitor, MonitorConfig, Outcome, Outcomes};
 use recs_serve::registry::{By, Registry};
 use recs_serve::retriever::{Request, Retriever};
 use std::os::unix::process::ExitStatusExt;
@@ -154,5 +155,60 @@ async fn a_run_for_all_that_is_killed_goes_on_to_the_same_files() {
         run_until_killed("failpoints::recommends_to_all_until_it_is_killed", at, folder.path());
         let report = monday(&root(folder.path())).await.unwrap();
         assert_eq!((report.resumed, &report.metadata), (resumed, &expected), "{at}");
+    }
+}
+
+fn monitor(folder: &Path) -> Arc<Monitor> {
+    let live = Arc::new(Live::default());
+    let retriever = Arc::new(crate::artifact::retriever());
+    live.swap(recs_serve::deploy::Serving::only(retriever));
+    let config = MonitorConfig { spool: Some(folder.join("spool")), ..MonitorConfig::default() };
+    Arc::new(Monitor::new(&root(folder), live, host(), config, Vec::new()).unwrap())
+}
+
+fn events() -> Vec<Event> {
+    let event = |i: i64| Event {
+        // Two days, so two tables.
+        at_ms: (crate::artifact::NOW + i % 2 * 86_400) * 1000,
+        customer_id: format!("c{i}"),
+        product_id: "p".into(),
+        outcome: Outcome::Bought,
+        model_version: Some("v1".into()),
+        is_told: true,
+        request_id: None,
+        judged: Vec::new(),
+    };
+    (0..6).map(event).collect()
+}
+
+#[tokio::test]
+#[ignore = "run by the test below, in a process of its own"]
+async fn takes_events_until_it_is_killed() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let monitor = monitor(Path::new(&folder));
+    monitor.keep(&events()).await.unwrap();
+    kill_at(&std::env::var(AT).unwrap());
+    // Answered for above; what comes now is not.
+    let _ = monitor.keep(&events()[..1]).await;
+    monitor.ship().await.unwrap();
+}
+
+#[tokio::test]
+async fn events_that_were_answered_for_are_counted_once_whoever_is_killed() {
+    for (at, unanswered) in [("spool-appended", 1), ("events-added", 1), ("events-added+1", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        run_until_killed("failpoints::takes_events_until_it_is_killed", at, folder.path());
+        monitor(folder.path()).ship().await.unwrap();
+        let days = ["2018-01-01".to_owned(), "2018-01-02".to_owned()];
+        let found = Outcomes::load(&root(folder.path()), &days).await.unwrap().report()["v1"].bought;
+        assert_eq!(found, 6 + unanswered, "{at}");
+        let left = std::fs::read_dir(folder.path().join("spool")).unwrap().flatten();
+        let files = left.flat_map(|of| std::fs::read_dir(of.path()).unwrap()).flatten();
+        assert!(
+            files
+                .flat_map(|of| std::fs::read_dir(of.path()).unwrap())
+                .flatten()
+                .all(|f| f.file_name() == "lock")
+        );
     }
 }

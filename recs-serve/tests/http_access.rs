@@ -48,6 +48,8 @@ fn routes() -> Vec<(Method, &'static str, String)> {
         (Method::POST, "/similar", json!({"product_id": product_id(3)}).to_string()),
         (Method::GET, "/deployment", String::new()),
         (Method::GET, "/deployment/history", String::new()),
+        (Method::GET, "/monitoring", String::new()),
+        (Method::POST, "/events", json!({"events": []}).to_string()),
         (Method::POST, "/deployment", json!({"action": "end_canary"}).to_string()),
     ]
 }
@@ -76,7 +78,7 @@ proptest! {
     #[test]
     fn a_key_tells_nothing_of_other_tenants(
         key in 0usize..5,
-        route in 0usize..10,
+        route in 0usize..12,
         other in prop_oneof![Just("acme".to_owned()), Just("beta".to_owned()), Just("new".to_owned()), "[a-z0-9]{1,8}", "\\PC{1,6}"],
     ) {
         thread_local!(static KEYS: (Keys, tokio::runtime::Runtime) = (keys(), tokio::runtime::Runtime::new().unwrap()));
@@ -113,8 +115,13 @@ async fn a_key_is_asked_for_everywhere_but_at_the_probes() {
             assert_eq!(prefixed.0, StatusCode::UNAUTHORIZED, "{path} of acme");
         }
         let (status, _, _) = call(&app, &method, path, Some(&keys[0].1), &body).await;
-        // There is no trial to end.
-        let expected = if method == Method::POST && path == "/deployment" { 409 } else { 200 };
+        let expected = match (&method, path) {
+            // There is no trial to end.
+            (&Method::POST, "/deployment") => 409,
+            // And no folder for events.
+            (_, "/events") => 404,
+            _ => 200,
+        };
         assert_eq!(status, expected, "{path} with acme's key");
     }
 }

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use recs_core::store::Store;
 use recs_core::tenant::TenantId;
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
+use recs_serve::monitor::{Monitor, MonitorConfig};
 use recs_serve::registry::Registry;
 use recs_serve::retriever::Retriever;
 use serde_json::Value;
@@ -29,6 +30,12 @@ pub(crate) fn state() -> AppState {
     state.add(&tenant("new"));
     let root = Store::memory().tenant(&tenant("acme")).unwrap();
     state.manage(&tenant("acme"), Registry::new(&root).unwrap());
+    for name in ["acme", "beta"] {
+        let root = Store::memory().tenant(&tenant(name)).unwrap();
+        let (live, config) = (state.live(&tenant(name)), MonitorConfig::default());
+        let monitor = Monitor::new(&root, live, host(), config, Vec::new()).unwrap();
+        state.monitor(&tenant(name), Arc::new(monitor));
+    }
     state
 }
 

@@ -32,6 +32,8 @@ mod key_log;
 mod loading;
 mod model;
 #[cfg(feature = "http")]
+mod monitor;
+#[cfg(feature = "http")]
 mod openapi;
 mod refresh;
 mod registry;

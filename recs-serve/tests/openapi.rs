@@ -25,7 +25,8 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     let (status, document) = get("/openapi.json").await;
     assert_eq!((status, &document["openapi"]), (StatusCode::OK, &"3.1.0".into()));
     let paths = document["paths"].as_object().unwrap();
-    let routes = "/health /livez /readyz /model-info /recommend /recommend-batch /similar /deployment /deployment/history";
+    let routes = "/health /livez /readyz /model-info /recommend /recommend-batch /similar /events /monitoring /deployment \
+                  /deployment/history";
     for route in routes.split(' ') {
         assert!(paths.contains_key(route), "{route} is not described");
     }

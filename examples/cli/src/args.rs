@@ -98,6 +98,12 @@ pub(crate) enum DeployCommand {
         #[arg(long, default_value = "")]
         why: String,
     },
+    /// How versions do by what customers did: events that came by POST /events.
+    Outcomes {
+        /// Of so many days, today included.
+        #[arg(long, default_value_t = 7)]
+        days: u16,
+    },
     /// Let a version answer beside production, unseen.
     Shadow {
         /// Without one it ends.

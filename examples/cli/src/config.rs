@@ -1,6 +1,7 @@
 //! `recs.toml`.
 
 use crate::error::{Error, Result};
+use recs_core::notify::MailConfig;
 use recs_core::schema::{DType, Role, Schema};
 use recs_core::store::{Store, TenantRoot, env_options};
 use recs_core::tenant::TenantId;
@@ -11,6 +12,7 @@ use recs_etl::extract::{ExtractConfig, OutputColumns};
 use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
+use recs_serve::monitor::MonitorConfig;
 use recs_train::search::SearchConfig;
 use recs_train::tracking::mlflow::MlflowConfig;
 use schemars::JsonSchema;
@@ -127,12 +129,40 @@ pub(crate) struct ServeSettings {
     pub(crate) roll_back: bool,
     /// Seconds between `/readyz` saying no and the door closing, when the server is told to end: for load balancers to notice.
     pub(crate) grace_seconds: u64,
+    /// What is kept of lists and events, and when people are told. Events wait in ~/.local/state/recs unless `spool` is given.
+    pub(crate) monitor: MonitorConfig,
+    /// Who is told.
+    pub(crate) notify: NotifySettings,
 }
 
 impl Default for ServeSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), threads: 0, cache: None, roll_back: true, grace_seconds: 0 }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            threads: 0,
+            cache: None,
+            roll_back: true,
+            grace_seconds: 0,
+            monitor: MonitorConfig::default(),
+            notify: NotifySettings::default(),
+        }
     }
+}
+
+/// Where alerts go. Secrets stand in environment variables, which are named here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NotifySettings {
+    /// Variable with a URL that gets each alert as JSON.
+    pub(crate) webhook_env: Option<String>,
+    /// Variable with the URL of an incoming webhook of Slack, or of what reads the same.
+    pub(crate) slack_env: Option<String>,
+    /// A mail server.
+    pub(crate) mail: Option<MailConfig>,
+    /// Its user, where it asks for one.
+    pub(crate) mail_user: Option<String>,
+    /// Variable with the user's password.
+    pub(crate) mail_password_env: Option<String>,
 }
 
 impl Config {

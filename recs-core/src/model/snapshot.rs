@@ -224,6 +224,14 @@ impl InputCounter {
         self.rows += columns.rows as u64;
     }
 
+    /// Adds what another counter of the same snapshot has.
+    pub fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        for (counts, others) in self.counts.iter_mut().zip(&other.counts) {
+            counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+        }
+    }
+
     /// Rows counted.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -237,12 +245,6 @@ impl InputCounter {
             stability_index(&expected, counts)
         };
         pairs.filter_map(|pair| Some((pair.0.0.name.as_str(), index(pair)?))).collect()
-    }
-
-    /// Forgets what was counted.
-    pub fn clear(&mut self) {
-        self.rows = 0;
-        self.counts.iter_mut().for_each(|counts| counts.fill(0.0));
     }
 }
 

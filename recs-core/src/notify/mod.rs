@@ -15,7 +15,7 @@ pub use mail::{Encryption, Mail, MailConfig};
 #[cfg(feature = "webhooks")]
 pub use webhook::{Webhook, WebhookForm};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tenant::TenantId;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,6 @@ pub async fn notify_all(notifiers: &[Arc<dyn Notifier>], alert: &Alert) -> Resul
 }
 
 #[cfg(any(feature = "smtp", feature = "webhooks"))]
-fn failed(by: &str, reason: impl fmt::Display) -> Error {
-    Error::Notify { by: by.into(), reason: reason.to_string() }
+fn failed(by: &str, reason: impl fmt::Display) -> crate::Error {
+    crate::Error::Notify { by: by.into(), reason: reason.to_string() }
 }

@@ -1,7 +1,8 @@
 //! The folders of a tenant. Every path in the store is made here.
 
-use super::{NumberedLog, Store};
+use super::{NumberedLog, Store, Table};
 use crate::error::{Error, Result};
+use crate::hash::fingerprint64;
 use crate::tenant::TenantId;
 
 /// `{store}/tenants/{tenant}`: everything of one tenant, and nothing of another.
@@ -35,6 +36,11 @@ impl TenantRoot {
         &self.tenant
     }
 
+    /// A name for a folder on this machine's disk that belongs to this tenant of this store: another store's is another.
+    pub fn local_name(&self) -> String {
+        format!("{}-{:016x}", self.tenant, fingerprint64(self.root.url().as_bytes()))
+    }
+
     /// `{root}`.
     pub fn store(&self) -> &Store {
         &self.root
@@ -62,6 +68,14 @@ impl TenantRoot {
     /// As [`TenantRoot::dataset`].
     pub fn table(&self, layer: &str, table: &str) -> Result<Store> {
         self.root.child(&format!("warehouse/{}/{}", plain("layer", layer)?, plain("table", table)?))
+    }
+
+    /// `{root}/warehouse/predictions/{table}-{date}`, `date` as in 2026-01-31: a table of one day, so that days go as a whole.
+    ///
+    /// # Errors
+    /// As [`TenantRoot::dataset`].
+    pub fn day_table(&self, table: &str, date: &str) -> Result<Table> {
+        Table::new(self.table("predictions", &format!("{table}-{date}"))?)
     }
 
     /// `{root}/experiments`: what trainings and searches said, a file each.

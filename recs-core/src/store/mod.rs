@@ -6,6 +6,7 @@
 //! | `object.rs` | [`Store`]: get, put, create, streaming bridges between async objects and `std::io` codecs |
 //! | `publish.rs` | [`Publication`]: data files first, manifest last, all or nothing |
 //! | `numbered.rs` | [`NumberedLog`]: changing state as numbered immutable files |
+//! | `table.rs` | [`Table`]: files that are a table together |
 //! | `layout.rs` | [`TenantRoot`]: the folders of a tenant |
 //!
 //! A reader never sees half a thing: data files go to names that nothing refers to yet, and the one file that refers to
@@ -16,6 +17,7 @@ mod layout;
 mod numbered;
 mod object;
 mod publish;
+mod table;
 mod url;
 mod writer;
 
@@ -23,4 +25,5 @@ pub use layout::{TenantRoot, is_plain_name};
 pub use numbered::NumberedLog;
 pub use object::Store;
 pub use publish::Publication;
+pub use table::{Table, TableFile};
 pub use url::env_options;

@@ -1,7 +1,6 @@
 //! Who is asked for.
 
 use super::Asked;
-use crate::error::Result;
 use crate::retriever::{Request, Retriever};
 use std::sync::Arc;
 
@@ -17,8 +16,8 @@ pub fn all_customers(retriever: Arc<Retriever>, like: Request) -> Asked {
 
 #[cfg(feature = "http")]
 mod lines {
-    use super::{Asked, Result};
-    use crate::error::Error;
+    use super::Asked;
+    use crate::error::{Error, Result};
     use crate::http::parse_request;
     use std::io::{BufRead, Read};
 

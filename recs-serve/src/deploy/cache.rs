@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::index::{HnswIndex, Index};
 use crate::model::ServingModel;
-use recs_core::hash::fingerprint64;
 use recs_core::observe::CancelToken;
 use recs_core::store::TenantRoot;
 use std::fs::{self, File, OpenOptions};
@@ -29,8 +28,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new(folder: &Path, root: &TenantRoot) -> Self {
         // Stores apart: each deletes what it has no more use for.
-        let store = fingerprint64(root.store().url().as_bytes());
-        Self { folder: folder.join(format!("{}-{store:016x}", root.tenant())) }
+        Self { folder: folder.join(root.local_name()) }
     }
 
     /// Where a version's model is, or is to be; `digest` is that of its manifest.

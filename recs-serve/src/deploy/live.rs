@@ -100,6 +100,16 @@ pub struct Serving {
     pub shadow: Option<Arc<Version>>,
 }
 
+impl Side {
+    /// As it stands in metrics and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Canary => "canary",
+        }
+    }
+}
+
 impl Serving {
     /// Only this.
     pub fn only(retriever: Arc<Retriever>) -> Self {

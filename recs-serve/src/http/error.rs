@@ -82,12 +82,22 @@ impl Problem {
         Self::not_found("this server does not follow a registry: nothing can be changed here")
     }
 
+    /// Nobody watches what the host serves.
+    pub(super) fn unwatched() -> Self {
+        Self::not_found("this server does not watch what it serves")
+    }
+
+    /// Nobody keeps events here.
+    pub(super) fn no_events() -> Self {
+        Self::not_found("this server does not take events: it has no folder to keep them in")
+    }
+
     fn conflict(detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
     }
 
     /// What answers need is in memory; this one needed the store.
-    fn store_unavailable() -> Self {
+    pub(super) fn store_unavailable() -> Self {
         let detail = "the store does not answer: nothing was changed, try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable", detail).after(5)
     }
@@ -210,6 +220,7 @@ impl From<Error> for Problem {
                 Self::not_found(format!("product {product_id:?} is not in the catalogue"))
             }
             Error::Registry { reason } => Self::conflict(reason),
+            Error::Busy { .. } => Self::overloaded(),
             Error::Core(error @ recs_core::Error::Store { .. }) => {
                 tracing::error!(%error, "the store does not answer");
                 Self::store_unavailable()

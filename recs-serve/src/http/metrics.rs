@@ -1,6 +1,8 @@
 //! What the router counts, in the text format of Prometheus.
 
+use super::metrics_watched::WatchedMetrics;
 use crate::deploy::Side;
+use crate::monitor::MonitorReport;
 use crate::retriever::{Reason, Recommendations};
 use axum::http::StatusCode;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -68,6 +70,7 @@ pub(super) struct Metrics {
     shadowed: Family<ShadowLabels, Counter>,
     shadow_overlap: Family<TenantLabels, Histogram, fn() -> Histogram>,
     shadow_seconds: Family<TenantLabels, Histogram, fn() -> Histogram>,
+    watched: WatchedMetrics,
     pub(super) in_flight: Gauge,
 }
 
@@ -99,7 +102,6 @@ impl Default for Metrics {
         let help = "Time of the shadow for a list";
         registry.register_with_unit("shadow_duration", help, Unit::Seconds, Family::clone(&shadow_seconds));
         Self {
-            registry,
             requests,
             seconds,
             lists,
@@ -108,6 +110,8 @@ impl Default for Metrics {
             shadowed,
             shadow_overlap,
             shadow_seconds,
+            watched: WatchedMetrics::new(&mut registry),
+            registry,
             in_flight,
         }
     }
@@ -137,10 +141,7 @@ impl Metrics {
         side: Side,
         lists: impl IntoIterator<Item = &'a Recommendations<'a>>,
     ) {
-        let side = match side {
-            Side::Production => "production",
-            Side::Canary => "canary",
-        };
+        let side = side.name();
         let mut by_source = [0u64; SOURCES.len()];
         let mut short = 0;
         for list in lists {
@@ -167,6 +168,11 @@ impl Metrics {
             self.shadow_overlap.get_or_create(&labels).observe(overlap);
             self.shadow_seconds.get_or_create(&labels).observe(took.as_secs_f64());
         }
+    }
+
+    /// What a tenant's monitor knows.
+    pub(super) fn watched(&self, tenant: &TenantId, report: &MonitorReport) {
+        self.watched.set(tenant, report);
     }
 
     pub(super) fn background_failed(&self, job: &'static str) {

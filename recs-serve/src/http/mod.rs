@@ -1,8 +1,8 @@
 //! The HTTP face: a thin skin over retrievers, for one tenant or many.
 //!
 //! ```text
-//! GET  /health /livez /readyz /model-info /deployment /deployment/history /metrics /openapi.json
-//! POST /recommend /recommend-batch /similar /deployment
+//! GET  /health /livez /readyz /model-info /deployment /deployment/history /monitoring /metrics /openapi.json
+//! POST /recommend /recommend-batch /similar /events /deployment
 //! the same under /v1/tenants/{tenant}/...        errors: RFC 9457 problem details
 //! ```
 //!
@@ -18,9 +18,11 @@
 //! | `limit.rs` | [`TenantLimits`]: requests a second and lists a day |
 //! | `observe.rs` | around every request: id, span, counting, limits on number and time |
 //! | `metrics.rs` | what is counted, as Prometheus text |
+//! | `metrics_watched.rs` | what monitors know, as such text |
 //! | `openapi.rs` | what `/openapi.json` says |
 //! | `server.rs`, `connection.rs` | [`serve`]: connections bounded, timed out and drained |
 //! | `held.rs` | what a request holds until its answer has left |
+//! | `events.rs` | JSON -> events |
 //! | `shadow.rs` | a version that answers beside production, unseen |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
@@ -35,6 +37,7 @@ mod body;
 mod change;
 mod connection;
 mod error;
+mod events;
 mod fields;
 mod handlers;
 mod held;
@@ -44,6 +47,7 @@ mod key_ring;
 mod keys;
 mod limit;
 mod metrics;
+mod metrics_watched;
 mod observe;
 mod openapi;
 mod request;

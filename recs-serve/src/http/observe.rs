@@ -4,6 +4,7 @@ use super::held::hold_until_sent;
 use super::router::Served;
 use super::state::Slot;
 use super::{Problem, ServeConfig};
+use crate::monitor::Monitor;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -28,13 +29,17 @@ pub(super) struct Known {
     pub(super) tenant: OnceLock<TenantId>,
     /// Its place among those under way: the server's, and the tenant's.
     room: OnceLock<[OwnedSemaphorePermit; 2]>,
+    /// Filled where a model was asked for: who watches it.
+    pub(super) monitor: OnceLock<Arc<Monitor>>,
+    pub(super) id: HeaderValue,
     in_flight: Gauge,
 }
 
 impl Known {
-    fn new(in_flight: &Gauge) -> Self {
+    fn new(in_flight: &Gauge, id: HeaderValue) -> Self {
         in_flight.inc();
-        Self { tenant: OnceLock::new(), room: OnceLock::new(), in_flight: in_flight.clone() }
+        let (tenant, room, monitor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { tenant, room, monitor, id, in_flight: in_flight.clone() }
     }
 }
 
@@ -95,7 +100,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
     let (started, state) = (Instant::now(), &served.state);
     let id = state.traffic().id(&request);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let known = Arc::new(Known::new(&state.metrics().in_flight));
+    let known = Arc::new(Known::new(&state.metrics().in_flight, id.clone()));
     request.extensions_mut().insert(Arc::clone(&known));
     let span = tracing::info_span!(
         "request",
@@ -111,7 +116,11 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         span.record("tenant", tracing::field::display(tenant));
     }
     span.record("status", response.status().as_u16());
-    state.metrics().answered(tenant, &route, response.status(), started.elapsed());
+    let took = started.elapsed();
+    state.metrics().answered(tenant, &route, response.status(), took);
+    if let Some(monitor) = known.monitor.get() {
+        monitor.count(response.status().is_server_error(), took);
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     hold_until_sent(response, known)
 }

@@ -1,7 +1,9 @@
 //! The description of the routes as OpenAPI 3.1, with the limits that the code enforces.
 
 use super::change::ACTIONS;
+use super::events::{MAX_AGE_SECONDS, MAX_EVENTS};
 use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS};
+use crate::monitor::Outcome;
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, TIMESTAMPS};
 use serde_json::{Map, Value, json};
 
@@ -24,7 +26,7 @@ const OF_POSTS: [u16; 7] = [400, 408, 413, 415, 422, 429, 503];
 /// Of the routes that need the role `manage` and the store.
 const OF_CHANGES: [u16; 2] = [409, 429];
 
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 12] = [
     Route::get("/health", "What is loaded", "Health", &[]),
     Route::get("/livez", "Does the process answer", "Status", &[]),
     Route::get("/readyz", "Is there a model to answer with", "Status", &[503]),
@@ -32,6 +34,8 @@ const ROUTES: [Route; 10] = [
     Route::post("/recommend", "Products for one customer", "Request", "Answer"),
     Route::post("/recommend-batch", "Products for up to a thousand customers", "Batch", "BatchAnswer"),
     Route::post("/similar", "Products like a product", "SimilarRequest", "SimilarAnswer"),
+    Route::post("/events", "What customers did with what they were shown", "Events", "Kept"),
+    Route::get("/monitoring", "Traffic, lists, drift and outcomes", "Monitoring", &[429]),
     Route::get("/deployment", "Which versions serve", "Deployment", &[429]),
     Route::post("/deployment", "Change which versions serve", "Change", "Deployment"),
     Route::get("/deployment/history", "Who changed what serves", "History", &[429]),
@@ -175,6 +179,7 @@ fn asked() -> Vec<(&'static str, Value)> {
     let requests =
         json!({"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": schema_named("Request")});
     vec![
+        ("Events", object(&["events"], &json!({"events": events()}))),
         ("Change", json!({"oneOf": changes(&optional(text.clone()))})),
         ("Request", object(&["customer_id", "city", "revenue"], &request)),
         (
@@ -186,6 +191,25 @@ fn asked() -> Vec<(&'static str, Value)> {
             object(&["product_id"], &json!({"product_id": text, "num_recommendations": optional(k)})),
         ),
     ]
+}
+
+fn events() -> Value {
+    let text = json!({"type": "string", "maxLength": MAX_TEXT_CHARS});
+    let days = MAX_AGE_SECONDS / 86_400;
+    let event = json!({
+        "customer_id": text, "product_id": text, "outcome": {"enum": Outcome::ALL},
+        "timestamp": optional(json!({
+            "type": "integer", "description": format!("Unix seconds, of the last {days} days; now unless given"),
+        })),
+        "model_version": optional(json!({
+            "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "as the answer with the list had it",
+        })),
+        "request_id": optional(json!({
+            "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "X-Request-Id of the answer with the list",
+        })),
+    });
+    let event = object(&["customer_id", "product_id", "outcome"], &event);
+    json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": event})
 }
 
 /// One for each action: what else it needs.
@@ -273,6 +297,40 @@ fn answered() -> Vec<(&'static str, Value)> {
     all
 }
 
+fn monitoring() -> Value {
+    let (text, number, whole) =
+        (json!({"type": "string"}), json!({"type": "number"}), json!({"type": "integer", "minimum": 0}));
+    let maybe = json!({"type": ["number", "null"]});
+    let of_members = |members: &Value| {
+        let names: Vec<&str> =
+            members.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        object(&names, members)
+    };
+    let map_of = |value: &Value| json!({"type": "object", "additionalProperties": value});
+    let traffic = of_members(&json!({
+        "seconds": number, "requests": whole, "failed": whole, "error_rate": number, "p50_ms": maybe, "p95_ms": maybe,
+        "p99_ms": maybe,
+    }));
+    let served = of_members(&json!({
+        "model_version": text, "lists": whole, "sources": map_of(&whole), "short": whole, "coverage": maybe,
+        "personalisation": maybe, "input_drift": map_of(&number), "score_drift": maybe,
+    }));
+    let rate = of_members(&json!({"rate": number, "low": number, "high": number}));
+    let rate = json!({"anyOf": [rate, {"type": "null"}]});
+    let outcomes = of_members(&json!({
+        "shown": whole, "clicked": whole, "bought": whole, "click_rate": rate, "purchase_rate": rate, "judged": whole,
+        "recall_at_10": rate, "recall_at_100": rate,
+    }));
+    let alert = of_members(&json!({
+        "tenant": text, "rule": text, "state": {"enum": ["firing", "resolved"]}, "value": number, "limit": number, "text": text,
+        "at": text,
+    }));
+    of_members(&json!({
+        "traffic": traffic, "served": {"anyOf": [served, {"type": "null"}]}, "predictions_kept": whole,
+        "predictions_lost": whole, "outcomes": map_of(&outcomes), "alerts": {"type": "array", "items": alert},
+    }))
+}
+
 fn described() -> Vec<(&'static str, Value)> {
     let (text, whole) = (json!({"type": "string"}), json!({"type": "integer", "minimum": 0}));
     let health = json!({
@@ -315,6 +373,8 @@ fn described() -> Vec<(&'static str, Value)> {
         ("ModelInfo", object(&info_members, &info)),
         ("Deployment", deployment),
         ("History", history),
+        ("Kept", object(&["kept"], &json!({"kept": whole}))),
+        ("Monitoring", monitoring()),
         ("Status", object(&["status"], &json!({"status": text}))),
         ("Problem", object(&["type", "title", "status", "detail"], &problem)),
     ]

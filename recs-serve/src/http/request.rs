@@ -79,27 +79,36 @@ pub(super) fn finish<T>(read: Option<T>, faults: Faults) -> Result<T> {
 
 fn read_batch(mut members: Members<'_>) -> Option<Vec<Request>> {
     let k = recommendations(&mut members).unwrap_or(DEFAULT_K);
-    let list = members.require("requests");
-    let at = members.pointer("requests");
-    let requests = match list {
-        Some(Value::Array(list)) if (1..=MAX_BATCH).contains(&list.len()) => {
+    let requests = list_of(&mut members, "requests", MAX_BATCH, |members| read(members, k));
+    members.finish();
+    requests
+}
+
+/// A member that is a list of 1 to `most` objects.
+pub(super) fn list_of<T>(
+    members: &mut Members<'_>,
+    name: &str,
+    most: usize,
+    read: impl Fn(Members<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let list = members.require(name)?;
+    let at = members.pointer(name);
+    match list {
+        Value::Array(list) if (1..=most).contains(&list.len()) => {
             let faults = &mut *members.faults;
-            let one = |(i, value)| Members::new(value, format!("{at}/{i}"), faults).and_then(|m| read(m, k));
+            let one = |(i, value)| Members::new(value, format!("{at}/{i}"), faults).and_then(&read);
             // One that cannot be read has left a fault; the others are read all the same, so that all faults are found.
             Some(list.into_iter().enumerate().filter_map(one).collect())
         }
-        Some(Value::Array(list)) => {
-            members.faults.push(at, format!("has {} elements, allowed are 1 to {MAX_BATCH}", list.len()));
+        Value::Array(list) => {
+            members.faults.push(at, format!("has {} elements, allowed are 1 to {most}", list.len()));
             None
         }
-        Some(_) => {
-            members.faults.push(at, "must be a list of requests");
+        _ => {
+            members.faults.push(at, format!("must be a list of {name}"));
             None
         }
-        None => None,
-    };
-    members.finish();
-    requests
+    }
 }
 
 /// Reads every member even after a fault, so that all faults are found.

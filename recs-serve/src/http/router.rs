@@ -1,6 +1,8 @@
 //! Routes, limits, and catching panics.
 
-use super::handlers::{deployment, health, json_response, metrics, model_info, recommend, similar};
+use super::handlers::{
+    deployment, events, health, json_response, metrics, model_info, monitoring, recommend, similar,
+};
 use super::{AppState, Auth, Problem};
 use super::{observe, openapi};
 use axum::body::Bytes;
@@ -53,6 +55,8 @@ fn tenant_routes() -> Router<Served> {
         .route("/recommend", post(recommend::recommend))
         .route("/recommend-batch", post(recommend::recommend_batch))
         .route("/similar", post(similar::similar))
+        .route("/events", post(events::events))
+        .route("/monitoring", get(monitoring::monitoring))
         .route("/deployment", get(deployment::current).post(deployment::change))
         .route("/deployment/history", get(deployment::history))
 }

@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::observe::Traffic;
 use crate::deploy::{Live, Serving};
 use crate::error::{Error, Result};
+use crate::monitor::{Monitor, MonitorReport};
 use crate::registry::Registry;
 use crate::retriever::{Host, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -70,6 +71,8 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) live: Arc<Live>,
+    /// Who watches it.
+    pub(super) monitor: ArcSwapOption<Monitor>,
     /// For the routes that change what serves.
     pub(super) registry: ArcSwapOption<Registry>,
     pub(super) limiter: ArcSwap<Limiter>,
@@ -83,6 +86,7 @@ impl Slot {
         let room = config.max_in_flight_of_tenant.min(Semaphore::MAX_PERMITS);
         Self {
             live: Arc::default(),
+            monitor: ArcSwapOption::default(),
             registry: ArcSwapOption::default(),
             limiter: ArcSwap::default(),
             room: Arc::new(Semaphore::new(room)),
@@ -180,6 +184,25 @@ impl AppState {
             }
             self.add(tenant);
         }
+    }
+
+    /// Has a tenant's requests watched from now on, and its events taken. Adds a tenant that is not known.
+    pub fn monitor(&self, tenant: &TenantId, monitor: Arc<Monitor>) {
+        loop {
+            if let Some(slot) = self.slot(tenant) {
+                return slot.monitor.store(Some(monitor));
+            }
+            self.add(tenant);
+        }
+    }
+
+    /// What is known of the tenants that are watched.
+    pub(super) fn reports(&self) -> Vec<(TenantId, MonitorReport)> {
+        let tenants = self.0.tenants.load();
+        let report = |(tenant, slot): (&TenantId, &Arc<Slot>)| {
+            Some((tenant.clone(), slot.monitor.load().as_ref()?.report()))
+        };
+        tenants.iter().filter_map(report).collect()
     }
 
     /// The model that a tenant has in production: None for a tenant that is not known, `Some(None)` for one without a model.

@@ -4,12 +4,16 @@ use super::observe::Known;
 use super::router::Served;
 use super::state::Slot;
 use super::{Ask, Auth, Problem, Role};
-use crate::deploy::{Serving, Version};
+use crate::deploy::{Serving, Side, Version};
+use crate::monitor::{Monitor, Prediction};
 use crate::registry::Registry;
+use crate::retriever::{Recommendations, Request};
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use recs_core::tenant::TenantId;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An admitted tenant. Probes: not counted against its limits, and answered however much is under way.
 pub(super) struct Admitted {
@@ -24,6 +28,8 @@ pub(super) struct Loaded {
     pub(super) serving: Arc<Serving>,
     /// In production.
     pub(super) version: Arc<Version>,
+    /// Who watches, and the request's id.
+    pub(super) watched: Option<(Arc<Monitor>, HeaderValue)>,
 }
 
 /// A tenant whose key may change what its servers serve; where nothing can be changed the route answers 404.
@@ -32,6 +38,19 @@ pub(super) struct Managed {
     pub(super) registry: Arc<Registry>,
     /// Whose key it is, for the audit.
     pub(super) who: String,
+}
+
+/// A tenant whose key may look at how it does; where nobody watches the route answers 404.
+pub(super) struct Watched(pub(super) Arc<Monitor>);
+
+impl FromRequestParts<Served> for Watched {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
+        let Admitted { slot, .. } = admitted(parts, served, Role::Manage).await?;
+        slot.limiter.load().request()?;
+        slot.monitor.load_full().map(Self).ok_or_else(Problem::unwatched)
+    }
 }
 
 impl FromRequestParts<Served> for Managed {
@@ -79,12 +98,17 @@ impl FromRequestParts<Served> for Loaded {
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let admitted = Admitted::from_request_parts(parts, served).await?;
         admitted.slot.limiter.load().request()?;
+        let mut watched = None;
         if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+            if let Some(monitor) = admitted.slot.monitor.load_full() {
+                let _ = known.monitor.set(Arc::clone(&monitor));
+                watched = Some((monitor, known.id.clone()));
+            }
             served.state.traffic().take_room(known, &admitted.slot)?;
         }
         let serving = admitted.slot.live.serving();
         let version = serving.production.clone().ok_or_else(Problem::no_model)?;
-        Ok(Self { tenant: admitted.tenant, slot: admitted.slot, serving, version })
+        Ok(Self { tenant: admitted.tenant, slot: admitted.slot, serving, version, watched })
     }
 }
 
@@ -95,6 +119,28 @@ impl Loaded {
     /// 429 when they are more than are left today.
     pub(super) fn charge(&self, served: &Served, lists: usize) -> Result<(), Problem> {
         self.slot.limiter.load().lists(lists as u64, served.state.host().clock.unix_seconds())
+    }
+}
+
+impl Loaded {
+    /// Keeps a list if it is one of those that are looked at.
+    pub(super) fn keep(
+        &self,
+        (version, side): (&Version, Side),
+        request: &Request,
+        answer: &Recommendations<'_>,
+        (took, now): (Duration, i64),
+    ) {
+        let Some((monitor, id)) = self.watched.as_ref().filter(|(monitor, _)| monitor.is_sampled()) else {
+            return;
+        };
+        let (at_ms, request_id) = (now.saturating_mul(1000), id.to_str().unwrap_or_default().to_owned());
+        monitor.saw(Prediction {
+            at_ms,
+            request_id,
+            took,
+            ..Prediction::of((version, side), request, answer)
+        });
     }
 }
 

@@ -5,6 +5,7 @@ use crate::args::DeployCommand;
 use crate::error::Result;
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
+use recs_serve::monitor::{Outcomes, Rate};
 use recs_serve::registry::{By, Canary, Change, Deployment, Registry};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ pub(super) async fn run(context: &Context, command: &DeployCommand) -> Result<Re
     let deployment = match command {
         DeployCommand::Status => registry.current().await?.1,
         DeployCommand::History { most } => return history(&registry, *most).await,
+        DeployCommand::Outcomes { days } => return outcomes(context, *days).await,
         DeployCommand::Promote { version, why } => {
             let version = match version {
                 Some(version) => version.clone(),
@@ -49,6 +51,47 @@ fn report(deployment: &Deployment) -> Report {
     report.line(format!("before      {}", deployment.previous.join(", ")));
     report.set("deployment", json!(deployment));
     report
+}
+
+async fn outcomes(context: &Context, days: u16) -> Result<Report> {
+    let day = jiff::SignedDuration::from_hours(24);
+    let today = jiff::Timestamp::now();
+    let day = |ago: u16| (today - day * i32::from(ago)).to_string().chars().take(10).collect();
+    let days: Vec<String> = (0..days).rev().map(day).collect();
+    let versions = Outcomes::load(&context.root, &days).await?.report();
+    let mut report = Report::default();
+    let share = |rate: &Option<Rate>| match rate {
+        Some(Rate { rate, low, high }) => {
+            format!("{:.2} % ({:.2} to {:.2})", rate * 100.0, low * 100.0, high * 100.0)
+        }
+        None => "-".into(),
+    };
+    report.line(format!(
+        "{:<24} {:>9} {:>9} {:>9}  {:<26} {:<26} {:<26}",
+        "version",
+        "shown",
+        "clicked",
+        "bought",
+        "bought of shown",
+        "clicked of shown",
+        "Recall@10 of purchases"
+    ));
+    for (version, found) in &versions {
+        let (bought, clicked) = (share(&found.purchase_rate), share(&found.click_rate));
+        report.line(format!(
+            "{version:<24} {:>9} {:>9} {:>9}  {bought:<26} {clicked:<26} {:<26}",
+            found.shown,
+            found.clicked,
+            found.bought,
+            share(&found.recall_at_10)
+        ));
+    }
+    if versions.is_empty() {
+        report.line("no events: servers take them by POST /events and bring them to the store every minute");
+    }
+    report.set("days", json!(days));
+    report.set("versions", json!(versions));
+    Ok(report)
 }
 
 async fn history(registry: &Registry, most: usize) -> Result<Report> {

@@ -82,6 +82,17 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
 }
 
 /// A token that Ctrl-C cancels; the job then stops at its next safe point and leaves nothing half-written.
+/// Makes encryption possible in this process.
+fn install_tls() {
+    // Refused where the process has a provider already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn http_client() -> Result<reqwest::Client> {
+    install_tls();
+    reqwest::Client::builder().build().map_err(Error::Http)
+}
+
 fn cancelled_by_interrupt() -> CancelToken {
     let cancel = CancelToken::new();
     let token = cancel.clone();

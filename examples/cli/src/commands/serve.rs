@@ -2,12 +2,14 @@
 
 use super::{Context, keys};
 use crate::args::ServeArgs;
-use crate::config::ServeSettings;
+use crate::config::{NotifySettings, ServeSettings};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
+use recs_core::notify::{Mail, Notifier, Webhook, WebhookForm};
 use recs_serve::deploy::{DeployConfig, Deployer};
 use recs_serve::http::{AppState, Auth, KeyRing, ServeConfig, ServerConfig, WithoutKeys, router};
+use recs_serve::monitor::{Monitor, MonitorConfig};
 use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
 use serde_json::json;
@@ -27,7 +29,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     let host = Host::new(Workers::new(settings.threads)?);
     let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
     let state = AppState::new(host.clone(), config)?;
-    deploy(context, args, &state, host).await?;
+    deploy(context, args, &state, host.clone()).await?;
+    let monitor = watch(context, &state, host)?;
     let serving = state.live(tenant).serving();
     let version = serving.production.as_ref().map(|version| version.name().to_owned()).unwrap_or_default();
     let address = args.listen.clone().unwrap_or_else(|| settings.listen.clone());
@@ -45,7 +48,12 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
         state.retire();
         tokio::time::sleep(grace).await;
     };
-    recs_serve::http::serve(listener, router(state.clone(), auth), &ServerConfig::default(), stop).await?;
+    let served =
+        recs_serve::http::serve(listener, router(state.clone(), auth), &ServerConfig::default(), stop).await;
+    // What was gathered since the last time.
+    let kept = monitor.finish().await;
+    served?;
+    kept?;
     let mut report = Report::default();
     report.line("stopped");
     report.set("address", json!(bound.to_string()));
@@ -74,13 +82,52 @@ async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Hos
     Ok(())
 }
 
-/// Where versions are kept to be mapped: as configured, or where this user's programs keep such things; an empty path is nowhere.
+/// Keeps and counts what is served, takes events, and tells people.
+fn watch(context: &Context, state: &AppState, host: Host) -> Result<Arc<Monitor>> {
+    let (tenant, settings) = (&context.config.tenant, &context.config.serve);
+    let spool = folder(settings.monitor.spool.as_ref(), "XDG_STATE_HOME", ".local/state");
+    let config = MonitorConfig { spool, ..settings.monitor.clone() };
+    let live = state.live(tenant);
+    let monitor = Arc::new(Monitor::new(&context.root, live, host, config, notifiers(&settings.notify)?)?);
+    state.monitor(tenant, Arc::clone(&monitor));
+    let counted = state.clone();
+    tokio::spawn(Arc::clone(&monitor).follow(move |_| counted.background_failed("monitoring")));
+    Ok(monitor)
+}
+
+fn notifiers(settings: &NotifySettings) -> Result<Vec<Arc<dyn Notifier>>> {
+    let secret = |name: &String| {
+        let missing = |_| Error::config("serve.notify", format!("the environment has no variable {name}"));
+        std::env::var(name).map_err(missing)
+    };
+    let mut all: Vec<Arc<dyn Notifier>> = Vec::new();
+    for (name, form) in
+        [(&settings.webhook_env, WebhookForm::Alert), (&settings.slack_env, WebhookForm::Text)]
+    {
+        if let Some(name) = name {
+            all.push(Arc::new(Webhook::new(super::http_client()?, &secret(name)?, form)?));
+        }
+    }
+    if let Some(mail) = &settings.mail {
+        super::install_tls();
+        let password = settings.mail_password_env.as_ref().map(secret).transpose()?;
+        all.push(Arc::new(Mail::new(mail, settings.mail_user.clone().zip(password))?));
+    }
+    Ok(all)
+}
+
+/// Where versions are kept to be mapped.
 fn cache(settings: &ServeSettings) -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    match &settings.cache {
+    folder(settings.cache.as_ref(), "XDG_CACHE_HOME", ".cache")
+}
+
+/// As configured, or where this user's programs keep such things; an empty path is nowhere.
+fn folder(configured: Option<&PathBuf>, variable: &str, below_home: &str) -> Option<PathBuf> {
+    let value = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    match configured {
         Some(folder) => Some(folder.clone()).filter(|folder| !folder.as_os_str().is_empty()),
-        None => variable("XDG_CACHE_HOME")
-            .or_else(|| Some(variable("HOME")?.join(".cache")))
+        None => value(variable)
+            .or_else(|| Some(value("HOME")?.join(below_home)))
             .map(|folder| folder.join("recs")),
     }
 }

@@ -48,9 +48,7 @@ fn server(context: &Context) -> Result<(MlflowConfig, MlflowHost)> {
     };
     settings.spool_dir = context.config.path(&settings.spool_dir);
     let settings = settings.for_tenant(&context.config.tenant);
-    // Refused where the process has one already, which will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().build().map_err(Error::Http)?;
+    let client = super::http_client()?;
     let warnings = context.observer.clone();
     let host = MlflowHost::new(client).with_warnings(warnings).with_store_options(context.config.options());
     Ok((settings, host))

@@ -15,6 +15,9 @@ pub(in super::super) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     served.auth.admit_operator(&headers)?;
+    for (tenant, report) in served.state.reports() {
+        served.state.metrics().watched(&tenant, &report);
+    }
     let mut response = served.state.metrics().text().into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, OPEN_METRICS);
     Ok(response)

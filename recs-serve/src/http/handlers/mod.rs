@@ -1,9 +1,11 @@
 //! One file a route.
 
 pub(super) mod deployment;
+pub(super) mod events;
 pub(super) mod health;
 pub(super) mod metrics;
 pub(super) mod model_info;
+pub(super) mod monitoring;
 pub(super) mod recommend;
 pub(super) mod similar;
 

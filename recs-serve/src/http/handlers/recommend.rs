@@ -85,6 +85,12 @@ fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, 
     json.raw(",\"total_products\":").whole(version.retriever().products());
     notes(&mut json, request, &found);
     loaded.slot.live.record(request, started);
+    loaded.keep(
+        (version, side),
+        request,
+        &found,
+        (started.elapsed(), served.state.host().clock.unix_seconds()),
+    );
     if side == Side::Production {
         shadow::compare(served, loaded, request, &found);
     }
@@ -102,7 +108,7 @@ fn notes(json: &mut Json, request: &Request, answer: &Recommendations<'_>) {
 /// A list, and the version that made it where that is not the one in production.
 struct Found<'v> {
     list: Recommendations<'v>,
-    other: Option<&'v str>,
+    other: Option<&'v Version>,
 }
 
 /// Runs on the workers, and splits the writing among them: a thousand lists are some megabytes.
@@ -115,6 +121,12 @@ fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Resul
         shadow::compare(served, loaded, request, &first.list);
     }
     let total = milliseconds(started);
+    let (each, now) =
+        (started.elapsed() / requests.len().max(1) as u32, served.state.host().clock.unix_seconds());
+    for (request, Found { list, other }) in requests.iter().zip(&found) {
+        let by = other.map_or((&*loaded.version, Side::Production), |version| (version, Side::Canary));
+        loaded.keep(by, request, list, (each, now));
+    }
     // The batch's time shared out evenly: all are answered together.
     let each = total / requests.len().max(1) as f64;
     let write = |(requests, answers): (&[Request], &[Found<'_>])| {
@@ -124,7 +136,7 @@ fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Resul
             json.raw(",{\"customer_id\":").text(&request.customer_id);
             json.raw(",\"recommendations\":").items(&list.items);
             json.raw(",\"inference_time_ms\":").float(each);
-            json.member("model_version", other.as_ref());
+            json.member("model_version", other.map(Version::name).as_ref());
             notes(&mut json, request, list);
             json.raw("}");
         }
@@ -150,7 +162,7 @@ fn find_all<'v>(
     loaded: &'v Loaded,
     requests: &[Request],
 ) -> Result<Vec<Found<'v>>, Problem> {
-    let Loaded { serving, version, tenant, slot } = loaded;
+    let Loaded { serving, version, tenant, slot, .. } = loaded;
     if let Some(first) = requests.first() {
         slot.live.record(first, Instant::now());
     }
@@ -172,7 +184,7 @@ fn find_all<'v>(
     let mut tried = ask(&trial.version, Side::Canary, &tried)?.into_iter();
     let mut others = ask(version, Side::Production, &others)?.into_iter();
     let found = requests.iter().map(|request| match is_tried(request) {
-        true => tried.next().map(|list| Found { list, other: Some(trial.version.name()) }),
+        true => tried.next().map(|list| Found { list, other: Some(&*trial.version) }),
         false => others.next().map(|list| Found { list, other: None }),
     });
     found.collect::<Option<Vec<_>>>().ok_or_else(Problem::internal)

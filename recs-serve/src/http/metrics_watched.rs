@@ -1,0 +1,95 @@
+//! What the monitors of tenants know, as metrics.
+
+use crate::monitor::MonitorReport;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use recs_core::tenant::TenantId;
+use std::sync::atomic::AtomicU64;
+
+/// What is measured, of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    tenant: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InputLabels {
+    tenant: String,
+    input: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    tenant: String,
+    version: String,
+    outcome: &'static str,
+}
+
+type Share = Gauge<f64, AtomicU64>;
+
+/// Gauges that are set when somebody asks.
+#[derive(Debug, Default)]
+pub(super) struct WatchedMetrics {
+    coverage: Family<Labels, Share>,
+    personalisation: Family<Labels, Share>,
+    score_drift: Family<Labels, Share>,
+    input_drift: Family<InputLabels, Share>,
+    outcomes: Family<OutcomeLabels, Gauge>,
+    kept: Family<Labels, Gauge>,
+    lost: Family<Labels, Gauge>,
+    firing: Family<Labels, Gauge>,
+}
+
+impl WatchedMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        let help = "Share of the catalogue that is in the lists sampled lately";
+        registry.register("coverage", help, Family::clone(&all.coverage));
+        let help = "0 when everybody gets the same list, 1 when no two lists share a product";
+        registry.register("personalisation", help, Family::clone(&all.personalisation));
+        let help = "Stability index of the best scores against the version's own customers";
+        registry.register("score_drift", help, Family::clone(&all.score_drift));
+        let help = "Stability index of an input against the training rows";
+        registry.register("input_drift", help, Family::clone(&all.input_drift));
+        let help = "Events that came to this server";
+        registry.register("outcomes", help, Family::clone(&all.outcomes));
+        registry.register("predictions_kept", "Lists that were sampled", Family::clone(&all.kept));
+        registry.register("predictions_lost", "Sampled lists that were lost", Family::clone(&all.lost));
+        registry.register("alerts_firing", "Limits that are broken", Family::clone(&all.firing));
+        all
+    }
+
+    /// What is not known any more is not told: a gauge that stands still says what is not true.
+    pub(super) fn set(&self, tenant: &TenantId, report: &MonitorReport) {
+        let labels = Labels { tenant: tenant.to_string() };
+        let share = |family: &Family<Labels, Share>, value: Option<f64>| match value {
+            Some(value) => drop(family.get_or_create(&labels).set(value)),
+            None => drop(family.remove(&labels)),
+        };
+        let served = report.served.as_ref();
+        share(&self.coverage, served.and_then(|served| served.coverage));
+        share(&self.personalisation, served.and_then(|served| served.personalisation));
+        share(&self.score_drift, served.and_then(|served| served.score_drift));
+        for (input, drift) in served.iter().flat_map(|served| &served.input_drift) {
+            let labels = InputLabels { tenant: tenant.to_string(), input: input.clone() };
+            self.input_drift.get_or_create(&labels).set(*drift);
+        }
+        for (version, outcomes) in &report.outcomes {
+            let counts =
+                [("shown", outcomes.shown), ("clicked", outcomes.clicked), ("bought", outcomes.bought)];
+            for (outcome, count) in counts {
+                let labels = OutcomeLabels { tenant: tenant.to_string(), version: version.clone(), outcome };
+                self.outcomes.get_or_create(&labels).set(whole(count));
+            }
+        }
+        self.kept.get_or_create(&labels).set(whole(report.predictions_kept));
+        self.lost.get_or_create(&labels).set(whole(report.predictions_lost));
+        self.firing.get_or_create(&labels).set(whole(report.alerts.len() as u64));
+    }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,414 @@
+//! What a tenant's servers do, and whether it does them good.
+//!
+//! ```text
+//! /recommend -> a sample -> served lists: coverage, personalisation, drift -> report, alerts -> Notifier
+//!                      \--> predictions/served-{date}/*.parquet
+//! /events    -> disk -> predictions/events-{date}/*.parquet -> how each version does by what customers did
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `traffic.rs` | volume, latencies and failures of the last hour |
+//! | `served.rs` | what the lists are like; drift of inputs and scores against the training |
+//! | `alerts.rs` | [`AlertConfig`]: which of it people are told about |
+//! | `prediction.rs`, `prediction_log.rs` | lists that were served, sampled, as Parquet |
+//! | `event.rs`, `event_log.rs`, `spool.rs` | [`Event`]s, none of which is lost once it is answered |
+//! | `outcomes.rs` | [`Outcomes`]: versions compared by what customers did |
+
+mod alerts;
+mod event;
+mod event_log;
+mod outcomes;
+mod prediction;
+mod prediction_log;
+mod served;
+mod spool;
+mod traffic;
+
+pub use alerts::AlertConfig;
+pub use event::{Event, JUDGED_LENGTH, Judged, Outcome};
+pub use outcomes::{Outcomes, Rate, VersionOutcomes};
+pub use prediction::Prediction;
+pub use served::ServedReport;
+pub use traffic::TrafficReport;
+
+use crate::background;
+use crate::deploy::Live;
+use crate::error::{Error, Result};
+use crate::retriever::{Host, Request};
+use alerts::Alerts;
+use event_log::EventLog;
+use prediction_log::PredictionLog;
+use recs_core::notify::{Alert, Notifier, notify_all};
+use recs_core::store::TenantRoot;
+use recs_core::tenant::TenantId;
+use serde::{Deserialize, Serialize};
+use served::Served;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use traffic::{Traffic, TrafficWindow};
+
+/// Tables of a day, see [`TenantRoot::day_table`].
+const PREDICTIONS: &str = "served";
+const EVENTS: &str = "events";
+/// Sampled lists that wait to be looked at.
+const MAX_PENDING: usize = 10_000;
+/// Checks whose traffic is remembered: an hour of minutes.
+const CHECKS: usize = 60;
+/// Longest way of an alert.
+const PATIENCE: Duration = Duration::from_secs(30);
+const GATHER_EVERY: Duration = Duration::from_secs(1);
+
+/// How a tenant is watched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct MonitorConfig {
+    /// Share of the lists that are looked at and kept, 0 to 1.
+    pub sample: f64,
+    /// But at most so many a second: a list of 100 products takes about 2 KiB in the table.
+    pub max_a_second: u32,
+    /// Between two times at which what was gathered is written.
+    pub ship_seconds: u64,
+    /// Between two checks of the limits.
+    pub check_seconds: u64,
+    /// Lists that are held while the store does not answer, the latest.
+    pub max_held: usize,
+    /// Lists that coverage, personalisation and drift are told of.
+    pub window_lists: usize,
+    /// A folder on this machine's disk where events wait for the store; None: events are refused.
+    pub spool: Option<PathBuf>,
+    /// Events are refused while more wait there.
+    pub max_spool_bytes: u64,
+    /// Limits beyond which people are told.
+    pub alerts: AlertConfig,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self {
+            sample: 1.0,
+            max_a_second: 10,
+            ship_seconds: 60,
+            check_seconds: 60,
+            max_held: 20_000,
+            window_lists: 20_000,
+            spool: None,
+            max_spool_bytes: 1 << 30,
+            alerts: AlertConfig::default(),
+        }
+    }
+}
+
+/// What is known of a tenant's traffic and lists.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MonitorReport {
+    /// Requests of the last hour, or since the server began.
+    pub traffic: TrafficReport,
+    /// Sampled lists of the version in production; None before the first were looked at.
+    pub served: Option<ServedReport>,
+    /// Sampled lists that were kept, since the server began.
+    pub predictions_kept: u64,
+    /// And that were lost for want of room: more came than could be looked at, or the store does not answer.
+    pub predictions_lost: u64,
+    /// Versions by what customers did, of the events that came to this server since it began; see [`Outcomes::load`] for all.
+    pub outcomes: BTreeMap<String, VersionOutcomes>,
+    /// Limits that are broken.
+    pub alerts: Vec<Alert>,
+}
+
+/// Watches one tenant.
+#[derive(Debug)]
+pub struct Monitor {
+    tenant: TenantId,
+    live: Arc<Live>,
+    host: Host,
+    config: MonitorConfig,
+    notifiers: Vec<Arc<dyn Notifier>>,
+    began: Instant,
+    traffic: Traffic,
+    window: Mutex<TrafficWindow>,
+    asked: AtomicU64,
+    keys: RandomState,
+    /// The second in the upper half, what was sampled in it in the lower.
+    sampled: AtomicU64,
+    pending: Mutex<Vec<Prediction>>,
+    kept: AtomicU64,
+    lost: AtomicU64,
+    served: Mutex<Option<Served>>,
+    predictions: PredictionLog,
+    events: Option<EventLog>,
+    outcomes: Mutex<Outcomes>,
+    alerts: tokio::sync::Mutex<Alerts>,
+    firing: Mutex<Vec<Alert>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `2026-01-31` of milliseconds since 1970, UTC.
+fn day_of(at_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_string().chars().take(10).collect()
+}
+
+impl Monitor {
+    /// Watches what `live` serves. Must be called in a tokio runtime; nothing is written or told before [`Monitor::follow`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range, [`recs_core::Error::Io`] for a spool that cannot be opened.
+    pub fn new(
+        root: &TenantRoot,
+        live: Arc<Live>,
+        host: Host,
+        config: MonitorConfig,
+        notifiers: Vec<Arc<dyn Notifier>>,
+    ) -> Result<Self> {
+        if !(0.0..=1.0).contains(&config.sample) {
+            return Err(Error::config("monitor.sample", format!("is {}, allowed are 0 to 1", config.sample)));
+        }
+        if config.ship_seconds == 0 || config.check_seconds == 0 {
+            return Err(Error::config("monitor", "ship_seconds and check_seconds must be at least 1"));
+        }
+        let open =
+            |folder: &PathBuf| EventLog::open(&folder.join(root.local_name()), root, config.max_spool_bytes);
+        let events = config.spool.as_ref().map(open).transpose()?;
+        let began = Instant::now();
+        let (traffic, mut window) = (Traffic::default(), TrafficWindow::default());
+        window.tick(&traffic, Duration::ZERO, CHECKS);
+        Ok(Self {
+            tenant: root.tenant().clone(),
+            predictions: PredictionLog::new(root, config.max_held)?,
+            live,
+            host,
+            config,
+            notifiers,
+            began,
+            traffic,
+            window: Mutex::new(window),
+            asked: AtomicU64::new(0),
+            keys: RandomState::new(),
+            sampled: AtomicU64::new(0),
+            pending: Mutex::default(),
+            kept: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            served: Mutex::default(),
+            events,
+            outcomes: Mutex::default(),
+            alerts: tokio::sync::Mutex::default(),
+            firing: Mutex::default(),
+        })
+    }
+
+    /// Counts a request that was answered with a status below 500, or that has failed.
+    pub fn count(&self, has_failed: bool, took: Duration) {
+        self.traffic.count(has_failed, took);
+    }
+
+    /// Whether the list that is being made is one of the sample: then hand it to [`Monitor::saw`]. Some nanoseconds.
+    pub fn is_sampled(&self) -> bool {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        // Not every n-th: clients have their own rhythm.
+        let is_drawn = self.config.sample >= 1.0
+            || (self.keys.hash_one(number) as f64) < self.config.sample * u64::MAX as f64;
+        is_drawn && self.has_place(self.began.elapsed().as_secs())
+    }
+
+    /// Takes one of the places of a second.
+    fn has_place(&self, second: u64) -> bool {
+        let most = u64::from(self.config.max_a_second);
+        let take = |seen: u64| {
+            let taken = if seen >> 32 == second { seen & u64::from(u32::MAX) } else { 0 };
+            (taken < most).then_some(second << 32 | (taken + 1))
+        };
+        self.sampled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Takes a list of the sample; nobody waits.
+    pub fn saw(&self, prediction: Prediction) {
+        let mut pending = locked(&self.pending);
+        match pending.len() < MAX_PENDING {
+            true => pending.push(prediction),
+            false => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// Whether events are taken.
+    pub fn takes_events(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// Says of events whose list they are about, where the client did not, and asks every version that serves where it would have
+    /// listed what was bought. A list for each purchase and version: run it on the workers.
+    pub fn judge(&self, events: &mut [Event]) {
+        let serving = self.live.serving();
+        for event in events {
+            if event.model_version.is_none() {
+                event.model_version =
+                    serving.of(&event.customer_id).map(|(version, _)| version.name().to_owned());
+            }
+            if event.outcome != Outcome::Bought {
+                continue;
+            }
+            let request =
+                Request { customer_id: event.customer_id.clone(), k: JUDGED_LENGTH, ..Request::default() };
+            for version in serving.versions() {
+                // A version that cannot answer is not judged; others see to it that it does not serve for long.
+                let Ok(list) = version.retriever().recommend(&request) else { continue };
+                let at = list.items.iter().position(|item| item.product_id == event.product_id);
+                let rank = at.and_then(|at| u32::try_from(at + 1).ok());
+                event.judged.push(Judged { model_version: version.name().to_owned(), rank });
+            }
+        }
+    }
+
+    /// Keeps events; when it returns they outlive this process and a loss of power.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a spool, [`Error::Busy`] while there is no room, [`recs_core::Error::Io`].
+    pub async fn keep(&self, events: &[Event]) -> Result<()> {
+        let Some(log) = &self.events else {
+            return Err(Error::config("monitor.spool", "events need a folder to wait in"));
+        };
+        log.append(events).await?;
+        let mut outcomes = locked(&self.outcomes);
+        events.iter().for_each(|event| outcomes.push(event));
+        Ok(())
+    }
+
+    /// What is known.
+    pub fn report(&self) -> MonitorReport {
+        MonitorReport {
+            traffic: locked(&self.window).report(false),
+            served: locked(&self.served).as_ref().map(Served::report),
+            predictions_kept: self.kept.load(Ordering::Relaxed),
+            predictions_lost: self.lost.load(Ordering::Relaxed),
+            outcomes: locked(&self.outcomes).report(),
+            alerts: locked(&self.firing).clone(),
+        }
+    }
+
+    /// Looks at the lists that were sampled since the last time, away from those who answer.
+    ///
+    /// # Errors
+    /// Those of a version that cannot answer its own customers.
+    pub async fn gather(self: &Arc<Self>) -> Result<()> {
+        let pending = std::mem::take(&mut *locked(&self.pending));
+        let Some(production) = self.live.serving().production.clone() else { return Ok(()) };
+        let of = production.name().to_owned();
+        let is_new = locked(&self.served).as_ref().is_none_or(|served| served.model_version() != of);
+        if pending.is_empty() && !is_new {
+            return Ok(());
+        }
+        let monitor = Arc::clone(self);
+        background::run("looking at what was served", move || {
+            let fresh = match is_new {
+                true => Some(Served::new(Arc::clone(production.retriever()), monitor.config.window_lists)?),
+                false => None,
+            };
+            let mut served = locked(&monitor.served);
+            if fresh.is_some() {
+                *served = fresh;
+            }
+            if let Some(served) = &mut *served {
+                pending.iter().for_each(|prediction| served.push(prediction));
+            }
+            drop(served);
+            monitor.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
+            monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Brings what was gathered to the store; what fails is tried again the next time.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn ship(&self) -> Result<()> {
+        let predictions = self.predictions.ship().await;
+        if let Some(events) = &self.events {
+            events.ship().await?;
+        }
+        predictions.map(drop)
+    }
+
+    /// Ends a time of the traffic, compares what is known with the limits, and tells people what has changed. What could not be
+    /// told is told the next time.
+    ///
+    /// # Errors
+    /// [`recs_core::Error::Notify`].
+    pub async fn check(&self) -> Result<()> {
+        let traffic = {
+            let mut window = locked(&self.window);
+            window.tick(&self.traffic, self.began.elapsed(), CHECKS);
+            window.report(true)
+        };
+        let served = locked(&self.served).as_ref().map(Served::report);
+        let now = jiff::Timestamp::from_second(self.host.clock.unix_seconds());
+        let at = now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
+        let mut alerts = self.alerts.lock().await;
+        let mut failure = None;
+        for alert in alerts.changes(&self.config.alerts, (&self.tenant, &at), &traffic, served.as_ref()) {
+            tracing::warn!(rule = alert.rule, state = ?alert.state, text = alert.text, tenant = %self.tenant, "alert");
+            match tokio::time::timeout(PATIENCE, notify_all(&self.notifiers, &alert)).await {
+                Ok(Ok(())) => alerts.told(alert),
+                Ok(Err(error)) => failure = Some(error),
+                Err(_) => {
+                    let reason = format!("no answer within {PATIENCE:?}");
+                    failure = Some(recs_core::Error::Notify { by: alert.rule, reason });
+                }
+            }
+        }
+        *locked(&self.firing) = alerts.firing();
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Gathers, ships and checks for ever. `failed` hears what went wrong; it is tried again.
+    pub async fn follow(self: Arc<Self>, failed: impl Fn(&Error)) {
+        let (mut shipped, mut checked) = (Instant::now(), Instant::now());
+        let is_due = |last: &mut Instant, seconds: u64| {
+            let is_due = last.elapsed() >= Duration::from_secs(seconds);
+            if is_due {
+                *last = Instant::now();
+            }
+            is_due
+        };
+        let tell = |done: Result<()>| {
+            if let Err(error) = done {
+                tracing::error!(%error, tenant = %self.tenant, "monitoring");
+                failed(&error);
+            }
+        };
+        loop {
+            tokio::time::sleep(GATHER_EVERY).await;
+            tell(self.gather().await);
+            if is_due(&mut shipped, self.config.ship_seconds) {
+                tell(self.ship().await);
+            }
+            if is_due(&mut checked, self.config.check_seconds) {
+                tell(self.check().await);
+            }
+        }
+    }
+
+    /// Brings everything to the store, before the process ends.
+    ///
+    /// # Errors
+    /// As [`Monitor::ship`].
+    pub async fn finish(self: &Arc<Self>) -> Result<()> {
+        let gathered = self.gather().await;
+        self.ship().await?;
+        gathered
+    }
+
+    /// Lists that wait for the store.
+    pub fn held(&self) -> usize {
+        self.predictions.held()
+    }
+}

@@ -1,0 +1,397 @@
+//! What is kept of what was served and of what customers did, and who is told.
+
+use crate::artifact::{NOW, artifact, host};
+use crate::http_client::{assert_problem, post_request, send, tenant};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, TimestampMillisecondType};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request as HttpRequest};
+use futures::future::BoxFuture;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use recs_core::notify::{Alert, AlertState, CollectAlerts, Notifier};
+use recs_core::store::{Store, TenantRoot};
+use recs_serve::deploy::{Live, Serving, Split, Trial, Version};
+use recs_serve::http::{AppState, Auth, ServeConfig, router};
+use recs_serve::monitor::{AlertConfig, Event, Monitor, MonitorConfig, Outcome, Outcomes};
+use recs_serve::retriever::{Request, Retriever};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Of `NOW`.
+const DAY: &str = "2018-01-01";
+
+fn version(name: &str) -> Arc<Version> {
+    let mut artifact = artifact(name);
+    artifact.training_stats = json!({"inputs": {"rows": 300, "inputs": [
+        {"name": "city", "bins": {"ids": [1, 2, 3]}, "counts": [0, 100, 100, 100, 0]},
+    ]}});
+    Arc::new(Version::new(Arc::new(Retriever::new(Arc::new(artifact), host()).unwrap())))
+}
+
+fn every_list() -> MonitorConfig {
+    MonitorConfig { max_a_second: u32::MAX, ..MonitorConfig::default() }
+}
+
+struct Acme {
+    root: TenantRoot,
+    live: Arc<Live>,
+    monitor: Arc<Monitor>,
+    app: Router,
+}
+
+fn acme_with(store: &Store, config: MonitorConfig, notifiers: Vec<Arc<dyn Notifier>>) -> Acme {
+    let (name, root) = (tenant("acme"), store.tenant(&tenant("acme")).unwrap());
+    let serve = ServeConfig { default_tenant: Some(name.clone()), ..ServeConfig::default() };
+    let state = AppState::new(host(), serve).unwrap();
+    let live = state.live(&name);
+    live.swap(Serving { production: Some(version("v1")), ..Serving::default() });
+    let monitor = Arc::new(Monitor::new(&root, Arc::clone(&live), host(), config, notifiers).unwrap());
+    state.monitor(&name, Arc::clone(&monitor));
+    Acme { root, live, monitor, app: router(state, Auth::Open) }
+}
+
+fn acme(spool: &Path) -> Acme {
+    acme_with(&Store::memory(), MonitorConfig { spool: Some(spool.to_owned()), ..every_list() }, Vec::new())
+}
+
+impl Acme {
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (response, json) = send(self.app.clone(), post_request(path, body.to_string())).await;
+        (response.status().as_u16(), json)
+    }
+
+    async fn ask(&self, customer: &str, city: &str) {
+        let body = json!({"customer_id": customer, "city": city, "revenue": 1.0, "num_recommendations": 5});
+        assert_eq!(self.post("/recommend", &body).await.0, 200);
+    }
+
+    async fn monitoring(&self) -> Value {
+        let request = HttpRequest::get("/monitoring").body(Body::empty()).unwrap();
+        let (response, json) = send(self.app.clone(), request).await;
+        assert_eq!(response.status(), 200, "{json}");
+        json
+    }
+
+    async fn rows(&self, table: &str) -> Vec<RecordBatch> {
+        let table = self.root.day_table(table, DAY).unwrap();
+        let mut batches = Vec::new();
+        for file in table.files().await.unwrap() {
+            let bytes = table.folder().get(&file.file, 1 << 20).await.unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+            batches.extend(reader.map(|batch| batch.unwrap()));
+        }
+        batches
+    }
+
+    async fn outcomes(&self) -> Outcomes {
+        Outcomes::load(&self.root, &[DAY.to_owned()]).await.unwrap()
+    }
+}
+
+fn bought(customer: &str, product: &str) -> Value {
+    json!({"customer_id": customer, "product_id": product, "outcome": "bought"})
+}
+
+#[tokio::test]
+async fn lists_that_are_served_are_kept_as_a_table() {
+    let acme = acme_with(&Store::memory(), every_list(), Vec::new());
+    acme.ask("c1", "alpha").await;
+    let batch: Vec<Value> = ["c2", "nobody"]
+        .map(|customer| json!({"customer_id": customer, "city": "beta", "revenue": 2.5}))
+        .to_vec();
+    let mut request =
+        post_request("/recommend-batch", json!({"requests": batch, "num_recommendations": 3}).to_string());
+    request.headers_mut().insert("x-request-id", "mine".parse().unwrap());
+    assert_eq!(send(acme.app.clone(), request).await.0.status(), 200);
+    acme.monitor.finish().await.unwrap();
+    let rows = acme.rows("served").await;
+    let [rows] = &rows[..] else { panic!("{} batches", rows.len()) };
+    let texts = |name: &str| -> Vec<String> {
+        let column = arrow::compute::cast(&rows[name], &arrow::datatypes::DataType::Utf8).unwrap();
+        column.as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect()
+    };
+    assert_eq!(texts("customer_id"), ["c1", "c2", "nobody"]);
+    assert_eq!(texts("request_id")[1..], ["mine", "mine"]);
+    assert_eq!((texts("model_version"), texts("side")), (vec!["v1".into(); 3], vec!["production".into(); 3]));
+    assert_eq!(texts("source"), ["model", "model", "features_only"]);
+    assert_eq!(rows["at"].as_primitive::<TimestampMillisecondType>().value(0), NOW * 1000);
+    let production = acme.live.serving().production.clone().unwrap();
+    let request = Request {
+        customer_id: "c1".into(),
+        city: Some("alpha".into()),
+        revenue: Some(1.0),
+        k: 5,
+        ..Request::default()
+    };
+    let expected = production.retriever().recommend(&request).unwrap();
+    let (products, scores) =
+        (rows["product_ids"].as_list::<i32>().value(0), rows["scores"].as_list::<i32>().value(0));
+    assert_eq!(expected.items.len(), 5);
+    for (i, item) in expected.items.iter().enumerate() {
+        assert_eq!(products.as_string::<i32>().value(i), item.product_id);
+        assert_eq!(scores.as_primitive::<Float32Type>().value(i), item.score);
+    }
+    acme.monitor.finish().await.unwrap();
+    assert_eq!(
+        acme.root.day_table("served", DAY).unwrap().files().await.unwrap().len(),
+        1,
+        "nothing new, no file"
+    );
+    let report = acme.monitoring().await;
+    assert_eq!((&report["predictions_kept"], &report["predictions_lost"]), (&json!(3), &json!(0)));
+    assert_eq!(report["served"]["sources"], json!({"model": 2, "features_only": 1}));
+}
+
+#[tokio::test]
+async fn a_second_has_so_many_places() {
+    for (config, most) in [
+        (MonitorConfig { max_a_second: 4, ..every_list() }, 12),
+        (MonitorConfig { sample: 0.0, ..every_list() }, 0),
+    ] {
+        let acme = acme_with(&Store::memory(), config, Vec::new());
+        // Within two seconds; a third one if the machine is busy.
+        let sampled = (0..10_000).filter(|_| acme.monitor.is_sampled()).count();
+        assert!(sampled <= most && sampled >= most / 3, "{sampled}");
+    }
+    let half = acme_with(&Store::memory(), MonitorConfig { sample: 0.5, ..every_list() }, Vec::new());
+    let sampled = (0..10_000).filter(|_| half.monitor.is_sampled()).count();
+    // Five standard deviations.
+    assert!(sampled.abs_diff(5000) < 250, "{sampled}");
+}
+
+#[tokio::test]
+async fn events_judge_every_version_that_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = acme(folder.path());
+    let (v1, v2, v3) = (version("v1"), version("v2"), version("v3"));
+    let split = Split::new(0.5, "acme");
+    let is_tried = |customer: &str| split.has(customer);
+    acme.live.swap(Serving {
+        production: Some(Arc::clone(&v1)),
+        canary: Some(Trial { version: v2, split: split.clone() }),
+        shadow: Some(v3),
+    });
+    let list = |customer: &str| {
+        let request = Request { customer_id: customer.into(), ..Request::default() };
+        let items = v1.retriever().recommend(&request).unwrap().items;
+        items.iter().map(|item| item.product_id.to_owned()).collect::<Vec<_>>()
+    };
+    let customers: Vec<String> = (0..20).map(|c| format!("c{c}")).collect();
+    let tried = customers.iter().filter(|customer| is_tried(customer)).count() as u64;
+    assert!(tried > 2 && tried < 18);
+    // What is third in the list.
+    let mut events: Vec<Value> =
+        customers.iter().map(|customer| bought(customer, &list(customer)[2])).collect();
+    events.push(json!({"customer_id": "c1", "product_id": "?", "outcome": "shown", "model_version": "old"}));
+    events
+        .push(json!({"customer_id": "c1", "product_id": "?", "outcome": "clicked", "model_version": "old"}));
+    events.push(bought("c1", "no such product"));
+    assert_eq!(acme.post("/events", &json!({"events": events})).await, (200, json!({"kept": 23})));
+    acme.monitor.finish().await.unwrap();
+    let report = acme.outcomes().await.report();
+    let names: Vec<&str> = report.keys().map(String::as_str).collect();
+    assert_eq!(names, ["old", "v1", "v2", "v3"]);
+    assert_eq!((report["old"].shown, report["old"].click_rate.unwrap().rate), (1, 1.0));
+    let bought_of_v2 = tried + u64::from(is_tried("c1"));
+    assert_eq!((report["v1"].bought, report["v2"].bought), (21 - bought_of_v2, bought_of_v2));
+    for version in ["v1", "v2", "v3"] {
+        let judged = &report[version];
+        assert_eq!((judged.judged, judged.recall_at_10.unwrap().rate), (21, 20.0 / 21.0), "{version}");
+    }
+    let told = acme.monitoring().await;
+    assert_eq!(told["outcomes"], serde_json::to_value(&report).unwrap());
+    assert_eq!(std::fs::read_dir(folder.path().join(acme.root.local_name())).unwrap().flatten().count(), 1);
+}
+
+#[tokio::test]
+async fn events_outlive_the_process_and_are_counted_once() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), Store::memory());
+    let config = || MonitorConfig { spool: Some(folder.path().to_owned()), ..every_list() };
+    let first = acme_with(&store, config(), Vec::new());
+    for i in 0..5 {
+        assert_eq!(first.post("/events", &json!({"events": [bought(&format!("c{i}"), "p")]})).await.0, 200);
+    }
+    assert_eq!(first.outcomes().await, Outcomes::default(), "nothing was brought to the store");
+    drop(first);
+    // Whoever wrote for it ends, too.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = acme_with(&store, config(), Vec::new());
+    second.monitor.ship().await.unwrap();
+    assert_eq!(second.outcomes().await.report()["v1"].bought, 5);
+    second.monitor.ship().await.unwrap();
+    assert_eq!(second.outcomes().await.report()["v1"].bought, 5);
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_everything_waits() {
+    let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = place.path().join("store");
+    let store = Store::local(&path).unwrap();
+    let config = MonitorConfig { spool: Some(folder.path().to_owned()), max_held: 3, ..every_list() };
+    let acme = acme_with(&store, config, Vec::new());
+    std::fs::remove_dir_all(&path).ok();
+    std::fs::write(&path, "a file where the store was").unwrap();
+    for i in 0..5 {
+        acme.ask(&format!("c{i}"), "alpha").await;
+        assert_eq!(acme.post("/events", &json!({"events": [bought(&format!("c{i}"), "p")]})).await.0, 200);
+    }
+    assert!(acme.monitor.finish().await.is_err() && acme.monitor.ship().await.is_err());
+    assert_eq!(acme.monitor.held(), 3, "the latest");
+    assert_eq!(acme.monitoring().await["predictions_lost"], 2);
+    std::fs::remove_file(&path).unwrap();
+    acme.monitor.finish().await.unwrap();
+    assert_eq!(acme.outcomes().await.report()["v1"].bought, 5);
+    assert_eq!(acme.rows("served").await.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
+#[tokio::test]
+async fn events_that_make_no_sense_or_find_no_room_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        MonitorConfig { spool: Some(folder.path().to_owned()), max_spool_bytes: 600, ..every_list() };
+    let acme = acme_with(&Store::memory(), config, Vec::new());
+    let old = json!({"customer_id": "c1", "product_id": "p", "outcome": "sold", "timestamp": NOW - 40 * 86_400, "colour": 1});
+    let post = async |body: Value| send(acme.app.clone(), post_request("/events", body.to_string())).await;
+    let (response, problem) = post(json!({"events": [bought("c1", "p"), old]})).await;
+    assert_problem(&response, &problem, 422, "invalid-request");
+    let pointers: Vec<&str> =
+        problem["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/events/1/outcome", "/events/1/timestamp", "/events/1/colour"]);
+    let (response, problem) = post(json!({"events": []})).await;
+    assert_problem(&response, &problem, 422, "invalid-request");
+    assert_eq!(acme.monitoring().await["outcomes"], json!({}), "all or nothing");
+    assert_eq!(post(json!({"events": [bought("c1", "p")]})).await.0.status(), 200);
+    let many: Vec<Value> = (0..20).map(|_| bought("c1", "p")).collect();
+    let (response, problem) = post(json!({"events": many})).await;
+    assert_problem(&response, &problem, 503, "overloaded");
+    acme.monitor.ship().await.unwrap();
+    assert_eq!(post(json!({"events": [bought("c1", "p")]})).await.0.status(), 200, "there is room again");
+    // A host that watches but has no folder, and one that does not watch.
+    let without = acme_with(&Store::memory(), every_list(), Vec::new());
+    assert_eq!(without.post("/events", &json!({"events": [bought("c1", "p")]})).await.0, 404);
+}
+
+/// Refuses until it is told otherwise.
+#[derive(Debug, Default)]
+struct Moody(AtomicBool, CollectAlerts);
+
+impl Notifier for Moody {
+    fn name(&self) -> &str {
+        "moody"
+    }
+
+    fn notify<'a>(&'a self, alert: &'a Alert) -> BoxFuture<'a, recs_core::Result<()>> {
+        if self.0.load(Ordering::SeqCst) {
+            return self.1.notify(alert);
+        }
+        let refusal = recs_core::Error::Notify { by: "moody".into(), reason: "not now".into() };
+        Box::pin(async { Err(refusal) })
+    }
+}
+
+#[tokio::test]
+async fn people_are_told_of_drift_and_of_failures_until_somebody_listens() {
+    let moody = Arc::new(Moody::default());
+    let alerts = AlertConfig {
+        min_lists: 30,
+        min_requests: 30,
+        min_personalisation: None,
+        max_score_drift: None,
+        ..AlertConfig::default()
+    };
+    let acme = acme_with(
+        &Store::memory(),
+        MonitorConfig { window_lists: 60, alerts, ..every_list() },
+        vec![moody.clone()],
+    );
+    let ask_all = async |city: fn(usize) -> &'static str| {
+        for i in 0..60 {
+            acme.ask(&format!("c{}", i % 20), city(i)).await;
+        }
+        acme.monitor.gather().await.unwrap();
+    };
+    ask_all(|i| ["alpha", "beta", "gamma"][i % 3]).await;
+    acme.monitor.check().await.unwrap();
+    assert_eq!(acme.monitoring().await["alerts"], json!([]));
+    ask_all(|_| "alpha").await;
+    acme.monitor.check().await.unwrap_err();
+    assert_eq!(acme.monitoring().await["alerts"], json!([]), "nobody was told");
+    moody.0.store(true, Ordering::SeqCst);
+    acme.monitor.check().await.unwrap();
+    let told = moody.1.alerts();
+    let [alert] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((alert.rule.as_str(), alert.state), ("input_drift_city", AlertState::Firing));
+    // Two thirds of the rows moved from two bins to a third.
+    assert!(alert.value > 1.0 && alert.tenant.as_str() == "acme", "{alert:?}");
+    assert_eq!(acme.monitoring().await["alerts"][0]["rule"], "input_drift_city");
+    for _ in 0..2 {
+        ask_all(|i| ["alpha", "beta", "gamma"][i % 3]).await;
+    }
+    (0..100).for_each(|_| acme.monitor.count(true, Duration::from_millis(1)));
+    acme.monitor.check().await.unwrap();
+    let rules: Vec<_> =
+        moody.1.alerts().iter().map(|alert| (alert.rule.clone(), alert.state)).skip(1).collect();
+    let (drift, errors) = ("input_drift_city".to_owned(), "error_rate".to_owned());
+    assert_eq!(rules, [(errors, AlertState::Firing), (drift, AlertState::Resolved)]);
+    let report = acme.monitoring().await;
+    assert!(report["served"]["coverage"].as_f64().unwrap() > 0.1, "{report}");
+    assert!(
+        report["traffic"]["failed"] == 100 && report["traffic"]["p99_ms"].as_f64().unwrap() > 0.0,
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_known_stands_in_the_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = acme(folder.path());
+    acme.ask("c1", "alpha").await;
+    acme.ask("c2", "alpha").await;
+    acme.post("/events", &json!({"events": [bought("c1", "p")]})).await;
+    acme.monitor.gather().await.unwrap();
+    let request = HttpRequest::builder().method(Method::GET).uri("/metrics").body(Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(acme.app.clone(), request).await.unwrap();
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    for line in [
+        "recs_outcomes{tenant=\"acme\",version=\"v1\",outcome=\"bought\"} 1",
+        "recs_predictions_kept{tenant=\"acme\"} 2",
+        "recs_alerts_firing{tenant=\"acme\"} 0",
+        "recs_input_drift{tenant=\"acme\",input=\"city\"} ",
+        "recs_coverage{tenant=\"acme\"} 0.",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn one_request_for_a_thousand_events_and_a_thousand_requests_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = Arc::new(acme(folder.path()));
+    let mut jobs = tokio::task::JoinSet::new();
+    for i in 0..200 {
+        let acme = Arc::clone(&acme);
+        jobs.spawn(async move {
+            let event = Event {
+                at_ms: NOW * 1000,
+                customer_id: format!("c{i}"),
+                product_id: "p".into(),
+                outcome: Outcome::Clicked,
+                model_version: Some("v1".into()),
+                is_told: true,
+                request_id: None,
+                judged: Vec::new(),
+            };
+            acme.monitor.keep(&vec![event; 5]).await.unwrap();
+        });
+    }
+    while let Some(done) = jobs.join_next().await {
+        done.unwrap();
+    }
+    acme.monitor.ship().await.unwrap();
+    assert_eq!(acme.outcomes().await.report()["v1"].clicked, 1000);
+}
