@@ -5,7 +5,7 @@ use recs_core::artifact::MANIFEST_FILE;
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::Error;
-use recs_serve::deploy::{DeployConfig, Deployer, GateConfig, Live, Serving};
+use recs_serve::deploy::{DeployConfig, Deployer, GateConfig, Live, MemoryConfig, ModelMemory, Serving};
 use recs_serve::registry::{By, Canary, Registry};
 use recs_serve::retriever::{Request, Retriever};
 use std::path::Path;
@@ -472,4 +472,98 @@ async fn servers_share_a_cache() {
     assert_eq!(first.production().as_deref(), Some("v2"));
     let names = kept(folder.path());
     assert!(names.iter().all(|name| name.ends_with(".recs")), "{names:?}");
+}
+
+/// Servers of several tenants in one process, with room for so many models.
+async fn crowd(names: &[&str], models: u64) -> (Vec<(Arc<Live>, Arc<Deployer>)>, ModelMemory) {
+    let (store, bytes) = (Store::memory(), crate::artifact::retriever().bytes());
+    let config = MemoryConfig { total_bytes: models * bytes + bytes / 2, ..MemoryConfig::default() };
+    let memory = ModelMemory::new(config).unwrap();
+    let mut all = Vec::new();
+    for name in names {
+        let root = store.tenant(&TenantId::new(name).unwrap()).unwrap();
+        publish(&root, &["v1"]).await;
+        let live = Arc::new(Live::default());
+        let deployer = Deployer::new(&root, Arc::clone(&live), host(), DeployConfig::default()).unwrap();
+        let deployer = Arc::new(deployer.with_memory(memory.clone()));
+        all.push((live, deployer));
+    }
+    (all, memory)
+}
+
+#[tokio::test]
+async fn who_was_not_asked_for_long_makes_room_and_comes_back() {
+    let (all, memory) = crowd(&["acme", "beta", "gamma"], 2).await;
+    let mut bytes = 0;
+    let here = || all.iter().map(|(live, _)| live.serving().production.is_some()).collect::<Vec<_>>();
+    for (i, (live, deployer)) in all.iter().enumerate() {
+        deployer.serve("v1").await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        live.touch();
+        tokio::spawn(Arc::clone(deployer).follow(std::time::Duration::from_secs(3600), |_| ()));
+        bytes = live.serving().bytes();
+        assert!(bytes > 10_000, "{bytes}");
+        assert_eq!(memory.bytes(), bytes * (i as u64 + 1).min(2));
+    }
+    assert_eq!(here(), [false, true, true]);
+    assert!(all[0].0.is_aside() && all[0].0.has_production());
+    assert!(!all[0].1.refresh().await.unwrap(), "it stays away until it is asked");
+    all[1].0.touch();
+    // Many at once: one load.
+    let woken = futures::future::join_all((0..20).map(|_| all[0].0.wake())).await;
+    let first = woken[0].production.clone().unwrap();
+    assert!(woken.iter().all(|serving| Arc::ptr_eq(serving.production.as_ref().unwrap(), &first)));
+    assert_eq!((here(), memory.bytes()), (vec![true, true, false], 2 * bytes));
+    // What the registry says counts when it comes back, too.
+    let registry = all[2].1.registry();
+    registry.promote("v1", &by("")).await.unwrap();
+    assert!(all[2].0.wake().await.production.is_some());
+    assert_eq!(here().into_iter().filter(|is_here| *is_here).count(), 2);
+}
+
+#[tokio::test]
+async fn who_cannot_come_back_is_told_and_tries_again() {
+    let (all, _) = crowd(&["acme", "beta"], 1).await;
+    let (live, deployer) = &all[0];
+    deployer.serve("v1").await.unwrap();
+    all[1].1.serve("v1").await.unwrap();
+    tokio::spawn(Arc::clone(deployer).follow(std::time::Duration::from_secs(3600), |_| ()));
+    let folder = deployer.root().model("v1").unwrap();
+    let manifest = folder.get(MANIFEST_FILE, 1 << 20).await.unwrap();
+    folder.delete(MANIFEST_FILE).await.unwrap();
+    assert!(live.wake().await.production.is_none());
+    assert!(live.is_aside());
+    folder.put(MANIFEST_FILE, manifest).await.unwrap();
+    assert!(live.wake().await.production.is_some());
+    assert!(all[1].0.is_aside());
+}
+
+#[tokio::test]
+async fn a_version_beyond_the_tenants_share_is_unfit() {
+    let bytes = crate::artifact::retriever().bytes();
+    let memory =
+        ModelMemory::new(MemoryConfig { tenant_bytes: bytes * 3 / 2, ..MemoryConfig::default() }).unwrap();
+    let root = Store::memory().tenant(&TenantId::new("acme").unwrap()).unwrap();
+    publish(&root, &["v1", "v2"]).await;
+    let live = Arc::new(Live::default());
+    let deployer = Deployer::new(&root, Arc::clone(&live), host(), DeployConfig::default()).unwrap();
+    let deployer = deployer.with_memory(memory);
+    let registry = Registry::new(&root).unwrap();
+    registry.promote("v1", &by("")).await.unwrap();
+    deployer.refresh().await.unwrap();
+    registry.shadow(Some("v2"), &by("")).await.unwrap();
+    deployer.refresh().await.unwrap();
+    let (_, deployment) = registry.current().await.unwrap();
+    assert_eq!(
+        (deployment.production.as_deref(), deployment.shadow),
+        (Some("v1"), None),
+        "taken out of the registry"
+    );
+    assert!(registry.history(1).await.unwrap()[0].by.why.contains("bytes"));
+    // One after the other both fit.
+    registry.promote("v2", &by("")).await.unwrap();
+    deployer.refresh().await.unwrap();
+    assert_eq!(live.serving().production.as_ref().unwrap().name(), "v2");
+    let nothing = ModelMemory::new(MemoryConfig { total_bytes: 0, ..MemoryConfig::default() });
+    assert!(matches!(nothing, Err(Error::Config { .. })));
 }

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::gate::{GateConfig, examine};
-use super::{Live, Serving, Split, Trial, Version};
+use super::{Live, ModelMemory, Serving, Split, Trial, Version};
 use crate::background;
 use crate::error::{Error, Result};
 use crate::model::ServingModel;
@@ -73,6 +73,7 @@ pub struct Deployer {
     host: Host,
     config: DeployConfig,
     cache: Option<Cache>,
+    memory: ModelMemory,
     state: Mutex<State>,
 }
 
@@ -116,6 +117,8 @@ impl Trying {
 struct State {
     /// Number of the change that is served.
     seen: Option<u64>,
+    /// A version that serves without the registry's word.
+    unspoken: Option<String>,
     watched: Vec<Watch>,
 }
 
@@ -136,12 +139,26 @@ impl Deployer {
     pub fn new(root: &TenantRoot, live: Arc<Live>, host: Host, config: DeployConfig) -> Result<Self> {
         let (registry, state) = (Registry::new(root)?, Mutex::default());
         let cache = config.cache.as_deref().map(|folder| Cache::new(folder, root));
-        Ok(Self { root: root.clone(), registry, live, host, config, cache, state })
+        let memory = ModelMemory::default();
+        Ok(Self { root: root.clone(), registry, live, host, config, cache, memory, state })
+    }
+
+    /// Shares room with the deployers of other tenants: what was not asked for long makes room, and comes back when it is asked for,
+    /// which takes [`Deployer::follow`].
+    #[must_use]
+    pub fn with_memory(mut self, memory: ModelMemory) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// The labels that it follows.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Whose models it loads.
+    pub fn root(&self) -> &TenantRoot {
+        &self.root
     }
 
     /// Looks whether the registry says something else than is served, and serves that; true when it did. What is unfit to serve
@@ -153,6 +170,9 @@ impl Deployer {
     /// Those of [`Registry::current`] and [`Deployer::load`]; then what was served is served on, and the next call tries again.
     pub async fn refresh(&self) -> Result<bool> {
         let mut state = self.state.lock().await;
+        if self.live.is_aside() {
+            return Ok(false);
+        }
         self.check_watched(&mut state).await?;
         if state.seen == Some(self.registry.latest_number().await?) {
             return Ok(false);
@@ -161,6 +181,9 @@ impl Deployer {
             let (number, deployment) = self.registry.current().await?;
             match self.prepare(&deployment).await {
                 Ok(serving) => {
+                    if deployment.production.is_some() {
+                        state.unspoken = None;
+                    }
                     self.put_in_place(&mut state, serving);
                     state.seen = Some(number);
                     if let Some(cache) = &self.cache {
@@ -244,9 +267,37 @@ impl Deployer {
     /// # Errors
     /// Those of [`Deployer::load`].
     pub async fn serve(&self, version: &str) -> Result<()> {
-        let retriever = self.load(version).await?;
-        self.live.swap(Serving::only(retriever));
+        let mut state = self.state.lock().await;
+        self.serve_unspoken(&mut state, version.to_owned()).await
+    }
+
+    async fn serve_unspoken(&self, state: &mut State, version: String) -> Result<()> {
+        let retriever = self.load(&version).await?;
+        self.memory.check(&version, retriever.bytes())?;
+        state.unspoken = Some(version);
+        self.swap(Serving::only(retriever));
         Ok(())
+    }
+
+    /// Serves again what had made room.
+    async fn come_back(&self) -> Result<()> {
+        let come = async {
+            self.state.lock().await.seen = None;
+            self.refresh().await?;
+            let mut state = self.state.lock().await;
+            match state.unspoken.clone().filter(|_| self.live.serving().production.is_none()) {
+                Some(version) => self.serve_unspoken(&mut state, version).await,
+                None => Ok(()),
+            }
+        };
+        let done = come.await;
+        self.live.give_up();
+        done
+    }
+
+    fn swap(&self, serving: Serving) -> Arc<Serving> {
+        self.memory.claim(self.root.tenant(), &self.live, serving.bytes());
+        self.live.swap(serving)
     }
 
     /// Refreshes for ever, `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`, and
@@ -258,8 +309,12 @@ impl Deployer {
                 () = tokio::time::sleep(wait) => {}
                 () = self.live.nudged() => {}
             }
-            wait = match self.refresh().await {
-                Ok(_) => every,
+            let done = match self.live.is_called_back() {
+                true => self.come_back().await,
+                false => self.refresh().await.map(drop),
+            };
+            wait = match done {
+                Ok(()) => every,
                 Err(error) => {
                     let tenant = self.root.tenant();
                     tracing::error!(%error, %tenant, "what is served may be out of date");
@@ -281,16 +336,20 @@ impl Deployer {
         };
         // A version that serves without the registry's word serves until there is another.
         let mut serving = Serving { production: now.production.clone(), ..Serving::default() };
+        let fits = |serving: &Serving, version: &str| self.memory.check(version, serving.bytes());
         if let Some(version) = &deployment.production {
             serving.production = Some(get(version).await.map_err(|e| (Part::Production, e))?);
+            fits(&serving, version).map_err(|e| (Part::Production, e))?;
         }
         if let Some(Canary { version, share }) = &deployment.canary {
             let split = Split::new(*share, version.clone());
-            let version = get(version).await.map_err(|e| (Part::Canary, e))?;
-            serving.canary = Some(Trial { version, split });
+            let loaded = get(version).await.map_err(|e| (Part::Canary, e))?;
+            serving.canary = Some(Trial { version: loaded, split });
+            fits(&serving, version).map_err(|e| (Part::Canary, e))?;
         }
         if let Some(version) = &deployment.shadow {
             serving.shadow = Some(get(version).await.map_err(|e| (Part::Shadow, e))?);
+            fits(&serving, version).map_err(|e| (Part::Shadow, e))?;
         }
         Ok(serving)
     }
@@ -299,7 +358,7 @@ impl Deployer {
         fail::fail_point!("deploy-swap");
         let canary = serving.canary.as_ref().map(|trial| Arc::clone(&trial.version));
         let production = serving.production.clone();
-        let before = self.live.swap(serving);
+        let before = self.swap(serving);
         let was = |part: Part| match part {
             Part::Production => before.production.as_ref(),
             _ => before.canary.as_ref().map(|trial| &trial.version),

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::retriever::{Request, Retriever};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -16,6 +16,13 @@ const RECORDED: usize = 64;
 const LONGEST_LISTS: usize = 100;
 /// Between two that are remembered.
 const RECORD_EVERY: Duration = Duration::from_millis(250);
+
+/// Its versions are where they answer.
+const HERE: u8 = 0;
+/// They made room for others'.
+const ASIDE: u8 = 1;
+/// And somebody waits for them.
+const CALLED_BACK: u8 = 2;
 
 /// A loaded version, and how it does.
 #[derive(Debug)]
@@ -124,6 +131,11 @@ impl Serving {
         }
     }
 
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        self.versions().map(|version| version.retriever().bytes()).sum()
+    }
+
     /// All of them.
     pub fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
         let canary = self.canary.as_ref().map(|trial| &trial.version);
@@ -142,6 +154,11 @@ pub struct Live {
     record_from: AtomicU64,
     recorded: Mutex<VecDeque<Request>>,
     nudged: Notify,
+    /// Milliseconds after `began` at which it was asked last.
+    used: AtomicU64,
+    /// [`HERE`], [`ASIDE`] or [`CALLED_BACK`].
+    place: AtomicU8,
+    swapped: Notify,
 }
 
 impl Default for Live {
@@ -152,6 +169,9 @@ impl Default for Live {
             record_from: AtomicU64::new(0),
             recorded: Mutex::default(),
             nudged: Notify::new(),
+            used: AtomicU64::new(0),
+            place: AtomicU8::new(HERE),
+            swapped: Notify::new(),
         }
     }
 }
@@ -162,14 +182,70 @@ impl Live {
         self.serving.load_full()
     }
 
-    /// True when some version is in production.
+    /// True when some version is in production, or comes back when it is asked for.
     pub fn has_production(&self) -> bool {
-        self.serving.load().production.is_some()
+        self.serving.load().production.is_some() || self.place.load(Ordering::SeqCst) != HERE
     }
 
     /// Answers with others from now on; gives back what answered before.
     pub fn swap(&self, serving: Serving) -> Arc<Serving> {
-        self.serving.swap(Arc::new(serving))
+        let answers = serving.production.is_some();
+        let before = self.serving.swap(Arc::new(serving));
+        if answers {
+            self.place.store(HERE, Ordering::SeqCst);
+            self.swapped.notify_waiters();
+        }
+        before
+    }
+
+    /// Notes that it is asked: who was not for long makes room for others first.
+    pub fn touch(&self) {
+        self.used.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// When it was asked last; before that, when it began.
+    pub(super) fn used(&self) -> Instant {
+        self.began + Duration::from_millis(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Answers with nothing until it is asked again. Requests under way end with what they began with.
+    pub(super) fn put_aside(&self) {
+        // In this order: who finds nothing finds the reason.
+        self.place.store(ASIDE, Ordering::SeqCst);
+        self.serving.swap(Arc::default());
+    }
+
+    /// True while its versions have made room for others': they come back when they are asked for.
+    pub fn is_aside(&self) -> bool {
+        self.place.load(Ordering::SeqCst) == ASIDE
+    }
+
+    /// True when somebody waits for versions that made room.
+    pub(super) fn is_called_back(&self) -> bool {
+        self.place.load(Ordering::SeqCst) == CALLED_BACK
+    }
+
+    /// Ends the waiting for versions that could not come back this time.
+    pub(super) fn give_up(&self) {
+        let _ = self.place.compare_exchange(CALLED_BACK, ASIDE, Ordering::SeqCst, Ordering::SeqCst);
+        self.swapped.notify_waiters();
+    }
+
+    /// What answers now; versions that made room are loaded first, by whoever follows the registry: one try. Waits without an end
+    /// while nobody follows it.
+    pub async fn wake(&self) -> Arc<Serving> {
+        let swapped = self.swapped.notified();
+        tokio::pin!(swapped);
+        // Before the look, so that no swap is missed.
+        swapped.as_mut().enable();
+        let called = self.place.compare_exchange(ASIDE, CALLED_BACK, Ordering::SeqCst, Ordering::SeqCst);
+        let serving = self.serving();
+        if serving.production.is_some() || called == Err(HERE) {
+            return serving;
+        }
+        self.nudge();
+        swapped.await;
+        self.serving()
     }
 
     /// Has whoever follows the registry look at once.

@@ -6,15 +6,18 @@
 //! | `deployer.rs` | [`Deployer`]: follows the registry: load, verify, warm up, gate, swap, watch, roll back |
 //! | `cache.rs` | versions on this machine's disk, ready to be mapped |
 //! | `gate.rs` | [`examine`]: whether a version is fit to serve |
+//! | `memory.rs` | [`ModelMemory`]: what models of many tenants may take; who was not asked for long makes room |
 //! | `split.rs` | [`Split`]: which customers a canary answers |
 
 mod cache;
 mod deployer;
 mod gate;
 mod live;
+mod memory;
 mod split;
 
 pub use deployer::{DeployConfig, Deployer};
 pub use gate::{GateConfig, Health, examine};
 pub use live::{Live, Serving, Side, Trial, Version};
+pub use memory::{MemoryConfig, ModelMemory};
 pub use split::Split;

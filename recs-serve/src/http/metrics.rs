@@ -170,6 +170,11 @@ impl Metrics {
         }
     }
 
+    /// What a tenant's loaded versions take.
+    pub(super) fn loaded(&self, tenant: &TenantId, bytes: u64) {
+        self.watched.set_model_bytes(tenant, bytes);
+    }
+
     /// What a tenant's monitor knows.
     pub(super) fn watched(&self, tenant: &TenantId, report: &MonitorReport) {
         self.watched.set(tenant, report);

@@ -40,6 +40,7 @@ pub(super) struct WatchedMetrics {
     kept: Family<Labels, Gauge>,
     lost: Family<Labels, Gauge>,
     firing: Family<Labels, Gauge>,
+    model_bytes: Family<Labels, Gauge>,
 }
 
 impl WatchedMetrics {
@@ -58,7 +59,13 @@ impl WatchedMetrics {
         registry.register("predictions_kept", "Lists that were sampled", Family::clone(&all.kept));
         registry.register("predictions_lost", "Sampled lists that were lost", Family::clone(&all.lost));
         registry.register("alerts_firing", "Limits that are broken", Family::clone(&all.firing));
+        let help = "Bytes of the versions that are loaded, in memory or in mapped files";
+        registry.register("model_bytes", help, Family::clone(&all.model_bytes));
         all
+    }
+
+    pub(super) fn set_model_bytes(&self, tenant: &TenantId, bytes: u64) {
+        self.model_bytes.get_or_create(&Labels { tenant: tenant.to_string() }).set(whole(bytes));
     }
 
     /// What is not known any more is not told: a gauge that stands still says what is not true.

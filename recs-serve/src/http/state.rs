@@ -196,6 +196,12 @@ impl AppState {
         }
     }
 
+    /// What the loaded versions of each tenant take.
+    pub(super) fn model_bytes(&self) -> Vec<(TenantId, u64)> {
+        let tenants = self.0.tenants.load();
+        tenants.iter().map(|(tenant, slot)| (tenant.clone(), slot.live.serving().bytes())).collect()
+    }
+
     /// What is known of the tenants that are watched.
     pub(super) fn reports(&self) -> Vec<(TenantId, MonitorReport)> {
         let tenants = self.0.tenants.load();

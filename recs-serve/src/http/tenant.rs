@@ -106,7 +106,12 @@ impl FromRequestParts<Served> for Loaded {
             }
             served.state.traffic().take_room(known, &admitted.slot)?;
         }
-        let serving = admitted.slot.live.serving();
+        let live = &admitted.slot.live;
+        live.touch();
+        let mut serving = live.serving();
+        if serving.production.is_none() {
+            serving = live.wake().await;
+        }
         let version = serving.production.clone().ok_or_else(Problem::no_model)?;
         Ok(Self { tenant: admitted.tenant, slot: admitted.slot, serving, version, watched })
     }

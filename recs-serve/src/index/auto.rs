@@ -118,6 +118,10 @@ impl VectorIndex for Index {
         self.chosen().len()
     }
 
+    fn extra_bytes(&self) -> u64 {
+        self.chosen().extra_bytes()
+    }
+
     fn is_empty(&self) -> bool {
         self.chosen().is_empty()
     }

@@ -168,6 +168,10 @@ impl VectorIndex for Int8Index {
         self.vectors.dim()
     }
 
+    fn extra_bytes(&self) -> u64 {
+        self.blocks.lines().len() as u64
+    }
+
     fn search(
         &self,
         query: &[f32],

@@ -75,6 +75,11 @@ pub trait VectorIndex: Send + Sync + std::fmt::Debug {
     /// Number of vectors.
     fn len(&self) -> usize;
 
+    /// Bytes that it takes beside the vectors.
+    fn extra_bytes(&self) -> u64 {
+        0
+    }
+
     /// True when there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0

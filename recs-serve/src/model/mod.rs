@@ -96,6 +96,17 @@ impl ServingModel {
     /// # Errors
     /// [`Error::Core`] with what `out` said; `path` is named.
     pub fn write(&self, out: &mut impl Write, path: &Path) -> Result<()> {
+        self.sections(path).write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+    }
+
+    /// Bytes of its arrays, in memory or in a mapped file. What makes up the index beside the vectors is in it if it was
+    /// [`prepared`](ServingModel::prepared).
+    pub fn bytes(&self) -> u64 {
+        self.sections(Path::new("")).len()
+    }
+
+    /// Its arrays by name; copies none.
+    fn sections(&self, path: &Path) -> Sections {
         let mut sections = Sections::new(path.display().to_string());
         self.products.put(&mut sections);
         self.customers.put(&mut sections);
@@ -112,7 +123,7 @@ impl ServingModel {
             "metadata": self.metadata, "config": self.config, "vocabulary": vocabulary, "tables": tables,
             "inputs": self.inputs,
         });
-        sections.write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+        sections
     }
 
     /// The index that fits the catalogue, see [`Index::auto`], on the current rayon pool.

@@ -102,6 +102,11 @@ impl Sections {
         texts.ok_or_else(|| self.refuse(format!("its section {name:?} holds no texts")))
     }
 
+    /// Bytes of all sections.
+    pub(super) fn len(&self) -> u64 {
+        self.named.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
     /// Writes the file.
     ///
     /// # Errors

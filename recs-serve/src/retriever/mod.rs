@@ -86,6 +86,8 @@ pub struct Retriever {
     host: Host,
     schema: Schema,
     inputs: Option<InputSnapshot>,
+    /// Of the model and its index.
+    bytes: u64,
 }
 
 /// A product of the catalogue.
@@ -144,6 +146,7 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::with_index`].
     pub fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
+        let bytes = model.bytes() + if model.codes.is_some() { 0 } else { index.extra_bytes() };
         let ServingModel {
             metadata, config, vocabulary, tower, products, customers, popular, inputs, ..
         } = model;
@@ -169,6 +172,7 @@ impl Retriever {
             host,
             schema: config.schema,
             inputs,
+            bytes,
         })
     }
 
@@ -193,6 +197,11 @@ impl Retriever {
     /// The number of a product. O(log n).
     pub fn number(&self, product_id: &str) -> Option<usize> {
         self.catalogue.find(product_id).map(|number| number as usize)
+    }
+
+    /// Bytes of the model's arrays and of its index, in memory or in mapped files.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Number of customers that it was trained on.

@@ -90,7 +90,7 @@ fn install_tls() {
 
 fn http_client() -> Result<reqwest::Client> {
     install_tls();
-    reqwest::Client::builder().build().map_err(Error::Http)
+    reqwest::Client::builder().build().map_err(crate::error::Error::Http)
 }
 
 fn cancelled_by_interrupt() -> CancelToken {

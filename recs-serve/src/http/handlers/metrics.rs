@@ -15,6 +15,9 @@ pub(in super::super) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     served.auth.admit_operator(&headers)?;
+    for (tenant, bytes) in served.state.model_bytes() {
+        served.state.metrics().loaded(&tenant, bytes);
+    }
     for (tenant, report) in served.state.reports() {
         served.state.metrics().watched(&tenant, &report);
     }

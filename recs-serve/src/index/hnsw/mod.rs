@@ -259,6 +259,10 @@ impl VectorIndex for HnswIndex {
         self.vectors.dim()
     }
 
+    fn extra_bytes(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
     fn search(
         &self,
         query: &[f32],
