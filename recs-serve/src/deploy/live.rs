@@ -154,7 +154,7 @@ pub struct Live {
     record_from: AtomicU64,
     recorded: Mutex<VecDeque<Request>>,
     nudged: Notify,
-    /// Milliseconds after `began` at which it was asked last.
+    /// Microseconds after `began` at which it was asked last.
     used: AtomicU64,
     /// [`HERE`], [`ASIDE`] or [`CALLED_BACK`].
     place: AtomicU8,
@@ -200,12 +200,12 @@ impl Live {
 
     /// Notes that it is asked: who was not for long makes room for others first.
     pub fn touch(&self) {
-        self.used.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.used.store(self.began.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
     /// When it was asked last; before that, when it began.
     pub(super) fn used(&self) -> Instant {
-        self.began + Duration::from_millis(self.used.load(Ordering::Relaxed))
+        self.began + Duration::from_micros(self.used.load(Ordering::Relaxed))
     }
 
     /// Answers with nothing until it is asked again. Requests under way end with what they began with.
