@@ -1,6 +1,8 @@
 //! The threads that score.
 
+use crate::background::Background;
 use crate::error::{Error, Result};
+use crate::index::ScratchPool;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,6 +19,9 @@ pub struct Workers {
     pool: Arc<ThreadPool>,
     /// For jobs of [`Workers::run`].
     turns: Arc<Semaphore>,
+    /// Threads beside the pool, for what nobody waits for.
+    background: Arc<Background>,
+    scratch: Arc<ScratchPool>,
 }
 
 impl Workers {
@@ -37,7 +42,24 @@ impl Workers {
     /// Uses a pool that the host built.
     pub fn from_pool(pool: Arc<ThreadPool>) -> Self {
         let turns = Arc::new(Semaphore::new(pool.current_num_threads()));
-        Self { pool, turns }
+        Self { pool, turns, background: Arc::default(), scratch: Arc::default() }
+    }
+
+    /// Runs a job away from those who answer.
+    ///
+    /// # Errors
+    /// Those of the job; [`Error::Worker`] when it panicked.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.background.run(doing, job).await
+    }
+
+    /// Working memory of searches, whichever model's: it is no more than those at a time need.
+    pub(crate) fn scratch(&self) -> &Arc<ScratchPool> {
+        &self.scratch
     }
 
     /// Number of threads.

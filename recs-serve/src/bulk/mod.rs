@@ -24,7 +24,6 @@ pub use asked::all_customers;
 pub use asked::json_lines;
 pub use state::{BULK_METADATA_FILE, BulkMetadata, BulkPart};
 
-use crate::background;
 use crate::error::{Error, Result};
 use crate::retriever::{Request, Retriever};
 use part::Part;
@@ -96,16 +95,18 @@ pub async fn recommend_all(
     observer.on_event(&Event::Started { stage: STAGE, total: None, unit: "requests" });
     for number in 0.. {
         cancel.check()?;
+        let workers = retriever.workers().clone();
         let (part, retriever, settings) =
             (run.parts().get(number).cloned(), retriever.clone(), run.settings());
-        let (made, rest) = background::run("recommending to all customers", move || {
-            let made = match part {
-                Some(part) => Part::pass_over(&mut requests, &settings, &part)?,
-                None => Part::make(&mut requests, &settings, &retriever)?,
-            };
-            Ok((made, requests))
-        })
-        .await?;
+        let (made, rest) = workers
+            .aside("recommending to all customers", move || {
+                let made = match part {
+                    Some(part) => Part::pass_over(&mut requests, &settings, &part)?,
+                    None => Part::make(&mut requests, &settings, &retriever)?,
+                };
+                Ok((made, requests))
+            })
+            .await?;
         requests = rest;
         match made {
             Part::Empty => break,

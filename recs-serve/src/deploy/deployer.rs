@@ -3,7 +3,6 @@
 use super::cache::Cache;
 use super::gate::{GateConfig, examine};
 use super::{Live, ModelMemory, Serving, Split, Trial, Version};
-use crate::background;
 use crate::error::{Error, Result};
 use crate::model::ServingModel;
 use crate::registry::{By, Canary, Deployment, Registry};
@@ -222,7 +221,7 @@ impl Deployer {
         if let Some(place) = place.clone() {
             let trial = self.trial(version, is_back);
             let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
-            match background::run("mapping a model", mapped).await {
+            match self.host.workers.aside("mapping a model", mapped).await {
                 Ok(Some(retriever)) => return Ok(retriever),
                 Ok(None) => {}
                 // The fault may be the file's: the store has the last word.
@@ -241,7 +240,7 @@ impl Deployer {
             };
             trial.run(model, place.as_deref())
         };
-        background::run("reading a model", read).await
+        self.host.workers.aside("reading a model", read).await
     }
 
     fn trial(&self, version: &str, is_back: bool) -> Trying {

@@ -2,9 +2,9 @@
 
 use super::event::{Event, rows};
 use super::spool::Spool;
-use crate::background;
 use crate::error::{Error, Result};
 use crate::listed::to_parquet;
+use crate::workers::Workers;
 use recs_core::store::TenantRoot;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ pub(super) struct EventLog {
     waiting: mpsc::Sender<Waiting>,
     spool: Arc<Mutex<Spool>>,
     root: TenantRoot,
+    workers: Workers,
     /// Bytes on disk that the store does not have; more are refused beyond `max_bytes`.
     held: Arc<AtomicU64>,
     max_bytes: u64,
@@ -47,14 +48,14 @@ impl EventLog {
     ///
     /// # Errors
     /// [`recs_core::Error::Io`].
-    pub(super) fn open(folder: &Path, root: &TenantRoot, max_bytes: u64) -> Result<Self> {
+    pub(super) fn open(folder: &Path, root: &TenantRoot, workers: &Workers, max_bytes: u64) -> Result<Self> {
         let spool = Spool::open(folder)?;
         let left = spool.sealed()?;
         let held = left.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
         let (spool, held) = (Arc::new(Mutex::new(spool)), Arc::new(AtomicU64::new(held)));
         let (waiting, receiver) = mpsc::channel(MAX_WAITING);
         tokio::spawn(keep(receiver, Arc::clone(&spool), Arc::clone(&held)));
-        Ok(Self { waiting, spool, root: root.clone(), held, max_bytes })
+        Ok(Self { waiting, spool, root: root.clone(), workers: workers.clone(), held, max_bytes })
     }
 
     /// Keeps events; when it returns, they outlive this process and a loss of power.
@@ -115,7 +116,7 @@ impl EventLog {
         for (day, events) in days {
             let table = self.root.day_table(super::EVENTS, &day)?;
             let number = events.len() as u64;
-            let bytes = background::run("writing events", move || to_parquet(&rows(&events)?)).await?;
+            let bytes = self.workers.aside("writing events", move || to_parquet(&rows(&events)?)).await?;
             table.add(&format!("{name}.parquet"), number, bytes).await?;
             fail::fail_point!("events-added");
         }

@@ -32,7 +32,6 @@ pub use prediction::Prediction;
 pub use served::ServedReport;
 pub use traffic::TrafficReport;
 
-use crate::background;
 use crate::deploy::Live;
 use crate::error::{Error, Result};
 use crate::retriever::{Host, Request};
@@ -175,15 +174,16 @@ impl Monitor {
         if config.ship_seconds == 0 || config.check_seconds == 0 {
             return Err(Error::config("monitor", "ship_seconds and check_seconds must be at least 1"));
         }
-        let open =
-            |folder: &PathBuf| EventLog::open(&folder.join(root.local_name()), root, config.max_spool_bytes);
+        let open = |folder: &PathBuf| {
+            EventLog::open(&folder.join(root.local_name()), root, &host.workers, config.max_spool_bytes)
+        };
         let events = config.spool.as_ref().map(open).transpose()?;
         let began = Instant::now();
         let (traffic, mut window) = (Traffic::default(), TrafficWindow::default());
         window.tick(&traffic, Duration::ZERO, CHECKS);
         Ok(Self {
             tenant: root.tenant().clone(),
-            predictions: PredictionLog::new(root, config.max_held)?,
+            predictions: PredictionLog::new(root, &host.workers, config.max_held)?,
             live,
             host,
             config,
@@ -306,24 +306,28 @@ impl Monitor {
             return Ok(());
         }
         let monitor = Arc::clone(self);
-        background::run("looking at what was served", move || {
-            let fresh = match is_new {
-                true => Some(Served::new(Arc::clone(production.retriever()), monitor.config.window_lists)?),
-                false => None,
-            };
-            let mut served = locked(&monitor.served);
-            if fresh.is_some() {
-                *served = fresh;
-            }
-            if let Some(served) = &mut *served {
-                pending.iter().for_each(|prediction| served.push(prediction));
-            }
-            drop(served);
-            monitor.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
-            monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
-            Ok(())
-        })
-        .await
+        self.host
+            .workers
+            .aside("looking at what was served", move || {
+                let fresh = match is_new {
+                    true => {
+                        Some(Served::new(Arc::clone(production.retriever()), monitor.config.window_lists)?)
+                    }
+                    false => None,
+                };
+                let mut served = locked(&monitor.served);
+                if fresh.is_some() {
+                    *served = fresh;
+                }
+                if let Some(served) = &mut *served {
+                    pending.iter().for_each(|prediction| served.push(prediction));
+                }
+                drop(served);
+                monitor.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
+                monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
+                Ok(())
+            })
+            .await
     }
 
     /// Brings what was gathered to the store; what fails is tried again the next time.

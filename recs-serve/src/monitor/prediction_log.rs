@@ -1,9 +1,9 @@
 //! Lists that were served: sampled, gathered in memory, and written in the background.
 
 use super::prediction::{Prediction, rows};
-use crate::background;
 use crate::error::Result;
 use crate::listed::to_parquet;
+use crate::workers::Workers;
 use recs_core::store::TenantRoot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(super) struct PredictionLog {
     root: TenantRoot,
+    workers: Workers,
     held: Mutex<VecDeque<Prediction>>,
     max_held: usize,
     /// Begins the names of this process's files.
@@ -21,12 +22,19 @@ pub(super) struct PredictionLog {
 }
 
 impl PredictionLog {
-    pub(super) fn new(root: &TenantRoot, max_held: usize) -> Result<Self> {
+    pub(super) fn new(root: &TenantRoot, workers: &Workers, max_held: usize) -> Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|e| crate::Error::config("predictions", format!("no random bytes: {e}")))?;
         let process = format!("{:016x}", u64::from_le_bytes(random));
-        Ok(Self { root: root.clone(), held: Mutex::default(), max_held, process, files: 0.into() })
+        Ok(Self {
+            root: root.clone(),
+            workers: workers.clone(),
+            held: Mutex::default(),
+            max_held,
+            process,
+            files: 0.into(),
+        })
     }
 
     /// Keeps some; gives the number of older ones that were lost for want of room.
@@ -78,7 +86,7 @@ impl PredictionLog {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number:06}.parquet", self.process);
         let (table, of) = (self.root.day_table(super::PREDICTIONS, day)?, Arc::clone(predictions));
-        let bytes = background::run("writing predictions", move || to_parquet(&rows(&of)?)).await?;
+        let bytes = self.workers.aside("writing predictions", move || to_parquet(&rows(&of)?)).await?;
         Ok(table.add(&name, predictions.len() as u64, bytes).await?)
     }
 }

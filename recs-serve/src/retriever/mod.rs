@@ -82,7 +82,7 @@ pub struct Retriever {
     has_bias: bool,
     inverse_temperature: f32,
     index: Arc<dyn VectorIndex>,
-    scratch: ScratchPool,
+    scratch: Arc<ScratchPool>,
     host: Host,
     schema: Schema,
     inputs: Option<InputSnapshot>,
@@ -168,7 +168,7 @@ impl Retriever {
             popular,
             catalogue: Catalogue::new(products),
             index,
-            scratch: ScratchPool::new(),
+            scratch: Arc::clone(host.workers.scratch()),
             host,
             schema: config.schema,
             inputs,
@@ -212,6 +212,10 @@ impl Retriever {
     /// Id of a customer by its number; they ascend by code point.
     pub fn customer(&self, number: usize) -> Option<&str> {
         self.customers.ids.get(number)
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.host.workers
     }
 
     /// Unix seconds, by the host's clock.
