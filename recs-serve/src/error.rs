@@ -105,6 +105,14 @@ pub enum Error {
         /// Why it is refused and what is allowed.
         reason: String,
     },
+    /// An index across a network cannot be asked: try again.
+    #[error("{index}: {reason}")]
+    Remote {
+        /// Which.
+        index: String,
+        /// What it said.
+        reason: String,
+    },
     /// There is no room now: try again later.
     #[error("{what}: try again later")]
     Busy {

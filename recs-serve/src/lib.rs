@@ -80,6 +80,7 @@
 //! |---|---|
 //! | `http` (default) | the axum router; without it the crate has no HTTP dependency |
 //! | `hnsw_rs` | `index::HnswRsIndex`, by the crate of that name |
+//! | `qdrant`, `pgvector` | [`index::remote`]: vectors in other processes |
 //! | `json-schema` | schemars' `JsonSchema` for settings |
 //! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
 

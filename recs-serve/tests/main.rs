@@ -37,5 +37,7 @@ mod monitor;
 mod openapi;
 mod refresh;
 mod registry;
+#[cfg(all(feature = "qdrant", feature = "pgvector", feature = "testing"))]
+mod remote;
 mod repeat;
 mod rules;

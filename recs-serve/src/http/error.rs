@@ -221,6 +221,10 @@ impl From<Error> for Problem {
             }
             Error::Registry { reason } => Self::conflict(reason),
             Error::Busy { .. } => Self::overloaded(),
+            error @ Error::Remote { .. } => {
+                tracing::error!(%error, "a remote index does not answer");
+                Self::store_unavailable()
+            }
             Error::Core(error @ recs_core::Error::Store { .. }) => {
                 tracing::error!(%error, "the store does not answer");
                 Self::store_unavailable()

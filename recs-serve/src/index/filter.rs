@@ -250,6 +250,11 @@ impl Filter {
         named.min_by_key(|(count, _)| *count)
     }
 
+    /// True when a rule says that at most so many can pass.
+    pub(crate) fn is_within(&self, most: usize) -> bool {
+        self.narrowest().is_some_and(|(count, _)| count <= most)
+    }
+
     /// True when so few of `len` candidates can pass that to score them one by one costs less than to look at all.
     /// O(rules).
     pub fn is_few(&self, len: usize) -> bool {

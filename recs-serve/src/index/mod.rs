@@ -11,6 +11,7 @@
 //! | `int8.rs`, `shortlist.rs` | [`Int8Index`]: the same answers from a quarter of the bytes |
 //! | `hnsw/` | [`HnswIndex`]: a graph of near neighbours; approximate |
 //! | `hnsw_rs.rs` | `HnswRsIndex`: the crate of that name (feature `hnsw_rs`) |
+//! | `remote/` | [`remote::RemoteIndex`]: vectors in Qdrant or PostgreSQL, for catalogues beyond one machine |
 //! | `vectors.rs` | the vectors in f32, own or shared with a catalogue |
 //! | `filter.rs` | [`Filter`]: which candidates may be returned; [`BitSet`] |
 //! | `scratch.rs` | [`Scratch`]: working memory of a search, and its pool |
@@ -25,6 +26,7 @@ mod hnsw;
 #[cfg(feature = "hnsw_rs")]
 mod hnsw_rs;
 mod int8;
+pub mod remote;
 mod scratch;
 mod shortlist;
 mod vectors;
@@ -56,7 +58,7 @@ pub struct Query<'a> {
 /// A set of vectors, numbered from 0, that finds those with the largest dot product with a query.
 ///
 /// **Who implements it**: this crate, and whoever has an index of their own in this process. An index across a network is
-/// not one of these, because searching is synchronous. **Who calls it**: the retriever, from any thread, many at a time;
+/// a [`RemoteIndex`](remote::RemoteIndex), which is searched by [`remote::Blocking`]. **Who calls it**: the retriever, from any thread, many at a time;
 /// an index is immutable once built, and a search changes nothing but the scratch and the output it was lent.
 ///
 /// What holds for every implementation (the suite in `conformance` checks each sentence):
