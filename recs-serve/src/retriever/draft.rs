@@ -47,7 +47,9 @@ impl<'r> Draft<'r> {
         if self.is_full() {
             return false;
         }
-        if let (Some(cap), Some(category)) = (self.cap, self.catalogue.capped_category(entry.product)) {
+        if let Some(cap) = self.cap
+            && let Some(category) = self.catalogue.capped_category(entry.product)
+        {
             let taken = self.of_category.entry(category).or_default();
             if *taken >= cap {
                 return false;
@@ -61,7 +63,8 @@ impl<'r> Draft<'r> {
     /// Takes back what was appended after the first `len`.
     pub(super) fn truncate(&mut self, len: usize) {
         for entry in self.entries.drain(len.min(self.entries.len())..) {
-            if let (Some(_), Some(category)) = (self.cap, self.catalogue.capped_category(entry.product))
+            if self.cap.is_some()
+                && let Some(category) = self.catalogue.capped_category(entry.product)
                 && let Some(taken) = self.of_category.get_mut(&category)
             {
                 *taken -= 1;
