@@ -494,18 +494,20 @@ async fn crowd(names: &[&str], models: u64) -> (Vec<(Arc<Live>, Arc<Deployer>)>,
 #[tokio::test]
 async fn who_was_not_asked_for_long_makes_room_and_comes_back() {
     let (all, memory) = crowd(&["acme", "beta", "gamma"], 2).await;
-    let mut bytes = 0;
+    let (mut bytes, mut versions) = (0, Vec::new());
     let here = || all.iter().map(|(live, _)| live.serving().production.is_some()).collect::<Vec<_>>();
     for (i, (live, deployer)) in all.iter().enumerate() {
         deployer.serve("v1").await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         live.touch();
         tokio::spawn(Arc::clone(deployer).follow(std::time::Duration::from_secs(3600), |_| ()));
+        versions.push(Arc::downgrade(live.serving().production.as_ref().unwrap()));
         bytes = live.serving().bytes();
         assert!(bytes > 10_000, "{bytes}");
         assert_eq!(memory.bytes(), bytes * (i as u64 + 1).min(2));
     }
     assert_eq!(here(), [false, true, true]);
+    assert_eq!(versions[0].strong_count(), 0, "somebody holds what has made room");
     assert!(all[0].0.is_aside() && all[0].0.has_production());
     assert!(!all[0].1.refresh().await.unwrap(), "it stays away until it is asked");
     all[1].0.touch();

@@ -169,13 +169,15 @@ fn monitor(folder: &Path) -> Arc<Monitor> {
 fn events() -> Vec<Event> {
     let event = |i: i64| Event {
         // Two days, so two tables.
-        at_ms: (crate::artifact::NOW + i % 2 * 86_400) * 1000,
+        at_ms: 0,
+        received_ms: (crate::artifact::NOW + i % 2 * 86_400) * 1000,
         customer_id: format!("c{i}"),
         product_id: "p".into(),
         outcome: Outcome::Bought,
         model_version: Some("v1".into()),
         is_told: true,
         request_id: None,
+        event_id: None,
         judged: Vec::new(),
     };
     (0..6).map(event).collect()

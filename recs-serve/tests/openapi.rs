@@ -1,12 +1,26 @@
 //! `/openapi.json` describes the routes that there are. What it says about bodies and answers is tested by
 //! `scripts/test openapi`, which asks a running server all that a generator can think of.
 
-use crate::http_client::{app, get, send, state, tenant};
+use crate::artifact::host;
+use crate::http_client::{get, send, state, tenant};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use recs_serve::http::{ApiKeys, Auth, KeyRecord, Role, ServerConfig, router, serve};
+use recs_core::store::Store;
+use recs_serve::http::{ApiKeys, AppState, Auth, KeyRecord, Role, ServerConfig, router, serve};
+use recs_serve::monitor::{Monitor, MonitorConfig};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
+
+/// As `state`, taking events of acme.
+fn taking_events(folder: &Path) -> AppState {
+    let (state, acme) = (state(), tenant("acme"));
+    let root = Store::memory().tenant(&acme).unwrap();
+    let config = MonitorConfig { spool: Some(folder.to_owned()), ..MonitorConfig::default() };
+    let monitor = Monitor::new(&root, state.live(&acme), host(), config, Vec::new()).unwrap();
+    state.monitor(&acme, Arc::new(monitor));
+    state
+}
 
 /// Everything that refers to something.
 fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
@@ -22,6 +36,8 @@ fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
 
 #[tokio::test]
 async fn every_route_is_described_and_every_description_is_a_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = router(taking_events(folder.path()), Auth::Open);
     let (status, document) = get("/openapi.json").await;
     assert_eq!((status, &document["openapi"]), (StatusCode::OK, &"3.1.0".into()));
     let paths = document["paths"].as_object().unwrap();
@@ -34,7 +50,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         for (method, operation) in operations.as_object().unwrap() {
             let uri = path.replace("{tenant}", "acme");
             let request = Request::builder().method(method.to_uppercase().as_str()).uri(&uri);
-            let (response, answer) = send(app(), request.body(Body::empty()).unwrap()).await;
+            let (response, answer) = send(app.clone(), request.body(Body::empty()).unwrap()).await;
             assert!(response.status() != StatusCode::NOT_FOUND, "{method} {path}: {answer}");
             let described = operation["responses"].as_object().unwrap();
             assert!(
@@ -84,7 +100,7 @@ async fn schemathesis_finds_nothing() {
     for (auth, header) in [(gate, Some(format!("X-API-Key: {}", key.reveal()))), (Auth::Open, None)] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/openapi.json", listener.local_addr().unwrap());
-        let app = router(state(), auth);
+        let app = router(taking_events(&folder.path().join("spool")), auth);
         let server = tokio::spawn(async move {
             serve(listener, app, &ServerConfig::default(), std::future::pending()).await
         });

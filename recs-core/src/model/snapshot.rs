@@ -3,7 +3,7 @@
 use super::TowerColumns;
 use crate::error::{Error, Result};
 use crate::metrics::stability_index;
-use crate::schema::{Encoding, Schema, Tower};
+use crate::schema::{Encoding, Role, Schema, Tower};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ const RANGES: usize = 10;
 /// Distributions of what the query tower reads, over bins that the training rows gave.
 ///
 /// Embeddings have a bin for values out of vocabulary, one for each of the 20 most frequent values, and one for all others; buckets
-/// and normalised numbers have ten, with as equal shares as the values allow. Hours, crosses, histories and n-grams have none:
-/// the first always drift, the others follow from the rest.
+/// and normalised numbers have ten, with as equal shares as the values allow. Times, customers, crosses, histories and n-grams have
+/// none: times always move on, new customers are no drift, and the others follow from the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSnapshot {
@@ -70,8 +70,16 @@ enum Place {
 /// The encodings that have bins, with their places.
 fn places(schema: &Schema) -> Vec<(&Encoding, Place)> {
     let (mut ids, mut numbers, mut places) = (0, 0, Vec::new());
+    // Hours and days always move on; a customer who is new is one among many values, and told of by other means.
+    let is_still = |encoding: &Encoding| {
+        let is_still = |name: &str| {
+            schema.field(name).is_ok_and(|field| !matches!(field.role, Role::Timestamp | Role::Customer))
+        };
+        encoding.fields().into_iter().all(is_still)
+    };
     for encoding in schema.encodings(Tower::Query) {
         match encoding {
+            encoding if !is_still(encoding) => {}
             Encoding::Embedding { .. } | Encoding::Buckets { .. } => places.push((encoding, Place::Id(ids))),
             Encoding::Normalised { .. } => places.push((encoding, Place::Number(numbers))),
             _ => {}
@@ -277,6 +285,9 @@ mod tests {
         let training = rows(&schema, usual);
         let every: Vec<u32> = (0..training.rows as u32).collect();
         let snapshot = InputSnapshot::of(&schema, training.rows, &training.ids, &training.numbers, &every);
+        let names: Vec<&str> = snapshot.inputs.iter().map(|shares| shares.name.as_str()).collect();
+        assert_eq!(names.len(), 3, "neither customers nor times: {names:?}");
+        assert!(names.iter().all(|name| name.contains("city") || name.contains("revenue")), "{names:?}");
         let text = serde_json::to_string(&snapshot).unwrap();
         assert_eq!(serde_json::from_str::<InputSnapshot>(&text).unwrap(), snapshot);
         let drift = |columns: &TowerColumns| {

@@ -11,6 +11,9 @@ use std::collections::HashSet;
 const SNAPSHOTS: &str = "_snapshots";
 /// Entries that are read at a time.
 const READ_AT_ONCE: usize = 16;
+/// The same rows do not take more than so many times the bytes.
+const LIKE: u64 = 16;
+const MAX_SMALL_BYTES: u64 = 1 << 20;
 
 /// One file of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +81,18 @@ impl Table {
     /// # Errors
     /// [`Error::Store`].
     pub async fn add(&self, name: &str, rows: u64, bytes: Bytes) -> Result<()> {
-        let digest = self.folder.put(name, bytes).await?;
+        let size = bytes.len() as u64;
+        let digest = match self.folder.create(name, bytes).await {
+            // An earlier try. What is there counts: the same rows may be other bytes by now, written by another version of this library.
+            Err(Error::AlreadyExists { .. }) => {
+                if self.files().await?.iter().any(|file| file.file == name) {
+                    return Ok(());
+                }
+                let most = size.saturating_mul(LIKE).max(MAX_SMALL_BYTES);
+                Digest::of(&self.folder.get(name, most).await?)
+            }
+            created => created?,
+        };
         let entry = Entry { add: vec![TableFile { file: name.to_owned(), rows, digest }] };
         let json = serde_json::to_vec(&entry).map_err(|e| Error::document(name, e.to_string()))?;
         self.log.push(json.into()).await?;

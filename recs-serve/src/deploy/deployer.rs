@@ -13,7 +13,7 @@ use recs_core::observe::CancelToken;
 use recs_core::store::TenantRoot;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -124,7 +124,8 @@ struct State {
 #[derive(Debug, Clone)]
 struct Watch {
     part: Part,
-    version: Arc<Version>,
+    /// Somebody else serves it: whoever makes room takes it with them.
+    version: Weak<Version>,
     since: Instant,
     /// What it had answered and failed at then.
     before: (u64, u64),
@@ -230,7 +231,14 @@ impl Deployer {
                 }
             }
         }
-        let (files, trial) = (ArtifactFiles::fetch(&self.root, version).await?, self.trial(version, is_back));
+        let files = match ArtifactFiles::fetch(&self.root, version).await {
+            // What came damaged, or while it was being put in place, may be whole the second time: a version is not blamed for its way.
+            Err(recs_core::Error::Digest { .. } | recs_core::Error::NotFound { .. }) => {
+                ArtifactFiles::fetch(&self.root, version).await?
+            }
+            files => files?,
+        };
+        let trial = self.trial(version, is_back);
         fail::fail_point!("deploy-fetched");
         let read = move || {
             let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
@@ -295,11 +303,10 @@ impl Deployer {
     }
 
     fn swap(&self, serving: Serving) -> Arc<Serving> {
-        self.memory.claim(self.root.tenant(), &self.live, serving.bytes());
-        self.live.swap(serving)
+        self.memory.swap(self.root.tenant(), &self.live, serving)
     }
 
-    /// Refreshes for ever, `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`, and
+    /// Refreshes until the tenant is [removed](Live::end), `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`, and
     /// make the looks rarer, up to five minutes.
     pub async fn follow(self: Arc<Self>, every: Duration, failed: impl Fn(&Error) + Send) {
         let mut wait = every;
@@ -307,6 +314,9 @@ impl Deployer {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.live.nudged() => {}
+            }
+            if self.live.is_over() {
+                return;
             }
             let done = match self.live.is_called_back() {
                 true => self.come_back().await,
@@ -373,7 +383,7 @@ impl Deployer {
                 let (tenant, name) = (self.root.tenant(), version.name());
                 tracing::info!(version = name, part = part.name(), %tenant, "serving");
                 let (since, before) = (Instant::now(), version.counts());
-                state.watched.push(Watch { part, version, since, before });
+                state.watched.push(Watch { part, version: Arc::downgrade(&version), since, before });
             }
         }
     }
@@ -402,9 +412,12 @@ impl Deployer {
     async fn check_watched(&self, state: &mut State) -> Result<()> {
         let longest = Duration::from_secs(self.config.watch_seconds);
         // A trial is watched as long as it lasts.
-        state.watched.retain(|watch| matches!(watch.part, Part::Canary) || watch.since.elapsed() <= longest);
+        let is_watched =
+            |watch: &Watch| matches!(watch.part, Part::Canary) || watch.since.elapsed() <= longest;
+        state.watched.retain(|watch| watch.version.strong_count() > 0 && is_watched(watch));
         let watched = state.watched.clone();
         for Watch { part, version, before, .. } in watched {
+            let Some(version) = version.upgrade() else { continue };
             let (answered, failed) = version.counts();
             let (answered, failed) = (answered - before.0, failed - before.1);
             let total = answered + failed;
@@ -426,7 +439,7 @@ impl Deployer {
                 }
             }
             // Said and done once.
-            state.watched.retain(|watch| !Arc::ptr_eq(&watch.version, &version));
+            state.watched.retain(|watch| !watch.version.ptr_eq(&Arc::downgrade(&version)));
         }
         Ok(())
     }

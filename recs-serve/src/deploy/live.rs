@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::retriever::{Request, Retriever};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -159,6 +159,7 @@ pub struct Live {
     /// [`HERE`], [`ASIDE`] or [`CALLED_BACK`].
     place: AtomicU8,
     swapped: Notify,
+    is_over: AtomicBool,
 }
 
 impl Default for Live {
@@ -172,6 +173,7 @@ impl Default for Live {
             used: AtomicU64::new(0),
             place: AtomicU8::new(HERE),
             swapped: Notify::new(),
+            is_over: AtomicBool::new(false),
         }
     }
 }
@@ -246,6 +248,19 @@ impl Live {
         self.nudge();
         swapped.await;
         self.serving()
+    }
+
+    /// Serves nothing any more: who follows the registry for it, or watches it, stops.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.serving.swap(Arc::default());
+        self.nudge();
+        self.swapped.notify_waiters();
+    }
+
+    /// True after [`Live::end`].
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     /// Has whoever follows the registry look at once.

@@ -1,6 +1,6 @@
 //! Room for the models of many tenants in one process.
 
-use super::Live;
+use super::{Live, Serving};
 use crate::error::{Error, Result};
 use recs_core::tenant::TenantId;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -67,8 +67,9 @@ impl ModelMemory {
         Err(Error::Unfit { version: version.to_owned(), reason })
     }
 
-    /// Notes what a tenant has, and puts others aside until all fit.
-    pub(super) fn claim(&self, tenant: &TenantId, live: &Arc<Live>, bytes: u64) {
+    /// Serves something else for a tenant, and puts others aside until all fit: at once, so that nobody who swaps is put aside.
+    pub(super) fn swap(&self, tenant: &TenantId, live: &Arc<Live>, serving: Serving) -> Arc<Serving> {
+        let bytes = serving.bytes();
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|held| held.live.strong_count() > 0 && !held.live.ptr_eq(&Arc::downgrade(live)));
         held.push(Held { tenant: tenant.clone(), live: Arc::downgrade(live), bytes });
@@ -82,6 +83,7 @@ impl ModelMemory {
             other.put_aside();
             held[i].bytes = 0;
         }
+        live.swap(serving)
     }
 
     /// Bytes of all models.

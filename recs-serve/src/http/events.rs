@@ -4,15 +4,10 @@ use super::fields::{Faults, Members};
 use super::request::{MAX_TEXT_CHARS, finish, list_of, parse};
 use crate::error::Result;
 use crate::monitor::{Event, Outcome};
-use std::ops::RangeInclusive;
+use crate::retriever::TIMESTAMPS;
 
 /// Events of one request.
 pub(super) const MAX_EVENTS: usize = 1000;
-/// Older ones are refused: a table is of a day, and days end.
-pub(super) const MAX_AGE_SECONDS: i64 = 31 * 86_400;
-/// Clocks differ.
-const MAX_AHEAD_SECONDS: i64 = 3600;
-
 /// Reads events that come at `now`, in Unix seconds.
 ///
 /// # Errors
@@ -39,20 +34,21 @@ fn read(mut members: Members<'_>, now: i64) -> Option<Event> {
         }
         outcome
     });
-    let times: RangeInclusive<i64> =
-        now.saturating_sub(MAX_AGE_SECONDS)..=now.saturating_add(MAX_AHEAD_SECONDS);
-    let timestamp = m.integer("timestamp", times, " (Unix seconds)").unwrap_or(now);
+    let timestamp = m.integer("timestamp", TIMESTAMPS, " (Unix seconds)").unwrap_or(now);
     let model_version = m.optional_text("model_version", MAX_TEXT_CHARS);
     let request_id = m.optional_text("request_id", MAX_TEXT_CHARS);
+    let event_id = m.optional_text("event_id", MAX_TEXT_CHARS);
     members.finish();
     Some(Event {
         at_ms: timestamp.saturating_mul(1000),
+        received_ms: now.saturating_mul(1000),
         customer_id: customer_id?,
         product_id: product_id?,
         outcome: outcome?,
         is_told: model_version.is_some(),
         model_version,
         request_id,
+        event_id,
         judged: Vec::new(),
     })
 }

@@ -80,14 +80,14 @@ impl WatchedMetrics {
         share(&self.personalisation, served.and_then(|served| served.personalisation));
         share(&self.score_drift, served.and_then(|served| served.score_drift));
         for (input, drift) in served.iter().flat_map(|served| &served.input_drift) {
-            let labels = InputLabels { tenant: tenant.to_string(), input: input.clone() };
+            let labels = InputLabels { tenant: tenant.to_string(), input: escaped(input) };
             self.input_drift.get_or_create(&labels).set(*drift);
         }
         for (version, outcomes) in &report.outcomes {
             let counts =
                 [("shown", outcomes.shown), ("clicked", outcomes.clicked), ("bought", outcomes.bought)];
             for (outcome, count) in counts {
-                let labels = OutcomeLabels { tenant: tenant.to_string(), version: version.clone(), outcome };
+                let labels = OutcomeLabels { tenant: tenant.to_string(), version: escaped(version), outcome };
                 self.outcomes.get_or_create(&labels).set(whole(count));
             }
         }
@@ -95,6 +95,11 @@ impl WatchedMetrics {
         self.lost.get_or_create(&labels).set(whole(report.predictions_lost));
         self.firing.get_or_create(&labels).set(whole(report.alerts.len() as u64));
     }
+}
+
+/// The text of a label: the library writes it as it is.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn whole(count: u64) -> i64 {

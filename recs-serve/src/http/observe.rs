@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus_client::metrics::gauge::Gauge;
 use recs_core::tenant::TenantId;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,6 +32,10 @@ pub(super) struct Known {
     /// Filled where a model was asked for: who watches it.
     pub(super) monitor: OnceLock<Arc<Monitor>>,
     pub(super) id: HeaderValue,
+    /// Of a single list: its time says how fast the server is.
+    pub(super) is_single: AtomicBool,
+    started: Instant,
+    is_counted: AtomicBool,
     in_flight: Gauge,
 }
 
@@ -39,13 +43,28 @@ impl Known {
     fn new(in_flight: &Gauge, id: HeaderValue) -> Self {
         in_flight.inc();
         let (tenant, room, monitor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { tenant, room, monitor, id, in_flight: in_flight.clone() }
+        let [is_single, is_counted] = [AtomicBool::new(false), AtomicBool::new(false)];
+        let (started, in_flight) = (Instant::now(), in_flight.clone());
+        Self { tenant, room, monitor, id, is_single, started, is_counted, in_flight }
     }
 }
 
-/// Also when the client goes away before the answer.
+impl Known {
+    /// Tells who watches, once.
+    fn count(&self, has_failed: bool) {
+        if let Some(monitor) = self.monitor.get()
+            && !self.is_counted.swap(true, Ordering::Relaxed)
+        {
+            let is_single = self.is_single.load(Ordering::Relaxed);
+            monitor.count(has_failed, is_single.then(|| self.started.elapsed()));
+        }
+    }
+}
+
+/// Also when the client goes away before the answer: who is too slow for its clients is to be seen.
 impl Drop for Known {
     fn drop(&mut self) {
+        self.count(false);
         self.in_flight.dec();
     }
 }
@@ -118,9 +137,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
     span.record("status", response.status().as_u16());
     let took = started.elapsed();
     state.metrics().answered(tenant, &route, response.status(), took);
-    if let Some(monitor) = known.monitor.get() {
-        monitor.count(response.status().is_server_error(), took);
-    }
+    known.count(response.status().is_server_error());
     response.headers_mut().insert(REQUEST_ID, id);
     hold_until_sent(response, known)
 }

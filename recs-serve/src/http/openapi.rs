@@ -1,7 +1,7 @@
 //! The description of the routes as OpenAPI 3.1, with the limits that the code enforces.
 
 use super::change::ACTIONS;
-use super::events::{MAX_AGE_SECONDS, MAX_EVENTS};
+use super::events::MAX_EVENTS;
 use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS};
 use crate::monitor::Outcome;
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, TIMESTAMPS};
@@ -195,14 +195,17 @@ fn asked() -> Vec<(&'static str, Value)> {
 
 fn events() -> Value {
     let text = json!({"type": "string", "maxLength": MAX_TEXT_CHARS});
-    let days = MAX_AGE_SECONDS / 86_400;
+    let (first, last) = (TIMESTAMPS.start(), TIMESTAMPS.end());
     let event = json!({
         "customer_id": text, "product_id": text, "outcome": {"enum": Outcome::ALL},
         "timestamp": optional(json!({
-            "type": "integer", "description": format!("Unix seconds, of the last {days} days; now unless given"),
+            "type": "integer", "minimum": first, "maximum": last, "description": "Unix seconds; now unless given",
         })),
         "model_version": optional(json!({
             "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "as the answer with the list had it",
+        })),
+        "event_id": optional(json!({
+            "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "of the client's choice; with it an event that is sent again is counted once",
         })),
         "request_id": optional(json!({
             "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "X-Request-Id of the answer with the list",

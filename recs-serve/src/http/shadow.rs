@@ -5,6 +5,7 @@ use super::tenant::Loaded;
 use crate::deploy::Version;
 use crate::retriever::{Recommendations, Request};
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,8 @@ pub(super) fn compare(served: &Served, loaded: &Loaded, request: &Request, answe
     let workers = served.state.host().workers.clone();
     workers.spare(move || {
         let began = Instant::now();
-        let overlap = overlap(&shadow, &request, &listed);
+        let compared = catch_unwind(AssertUnwindSafe(|| overlap(&shadow, &request, &listed)));
+        let overlap = compared.unwrap_or(None);
         served.state.metrics().shadowed(&tenant, overlap, began.elapsed());
     });
 }

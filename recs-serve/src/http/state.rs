@@ -144,8 +144,11 @@ impl AppState {
         });
     }
 
-    /// Forgets a tenant and its model; its routes answer 404.
+    /// Forgets a tenant and its model; its routes answer 404, and who follows its registry or watches it stops.
     pub fn remove(&self, tenant: &TenantId) {
+        if let Some(slot) = self.slot(tenant) {
+            slot.live.end();
+        }
         self.0.tenants.rcu(|tenants| {
             let mut tenants = BTreeMap::clone(tenants);
             tenants.remove(tenant);

@@ -40,6 +40,25 @@ pub(super) struct Managed {
     pub(super) who: String,
 }
 
+/// A tenant whose events are taken, whether it has a model or not. Counted against its limits.
+pub(super) struct Taking(pub(super) Arc<Monitor>);
+
+impl FromRequestParts<Served> for Taking {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
+        let Admitted { slot, .. } = admitted(parts, served, Role::Predict).await?;
+        slot.limiter.load().request()?;
+        let monitor = slot.monitor.load_full().filter(|monitor| monitor.takes_events());
+        let monitor = monitor.ok_or_else(Problem::no_events)?;
+        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+            let _ = known.monitor.set(Arc::clone(&monitor));
+            served.state.traffic().take_room(known, &slot)?;
+        }
+        Ok(Self(monitor))
+    }
+}
+
 /// A tenant whose key may look at how it does; where nobody watches the route answers 404.
 pub(super) struct Watched(pub(super) Arc<Monitor>);
 
@@ -102,6 +121,8 @@ impl FromRequestParts<Served> for Loaded {
         if let Some(known) = parts.extensions.get::<Arc<Known>>() {
             if let Some(monitor) = admitted.slot.monitor.load_full() {
                 let _ = known.monitor.set(Arc::clone(&monitor));
+                let is_single = parts.uri.path().ends_with("/recommend");
+                known.is_single.store(is_single, std::sync::atomic::Ordering::Relaxed);
                 watched = Some((monitor, known.id.clone()));
             }
             served.state.traffic().take_room(known, &admitted.slot)?;

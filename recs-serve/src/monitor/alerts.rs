@@ -5,16 +5,16 @@ use super::traffic::TrafficReport;
 use recs_core::notify::{Alert, AlertState};
 use recs_core::tenant::TenantId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Limits beyond which people are told; None: not about that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AlertConfig {
-    /// Of the requests of the last check's time, the share that may fail by the server's fault.
+    /// Of the latest requests, the share that may fail by the server's fault.
     pub max_error_rate: Option<f64>,
-    /// The time below which 99 % of them are answered, in milliseconds.
+    /// The time below which 99 % of those for a single list are answered, in milliseconds.
     pub max_p99_ms: Option<f64>,
     /// Stability index of any input against the training rows; above 0.25 is commonly read as another population.
     pub max_input_drift: Option<f64>,
@@ -24,7 +24,7 @@ pub struct AlertConfig {
     pub min_personalisation: Option<f64>,
     /// The least share of lists that the model makes, and not bestsellers.
     pub min_by_model: Option<f64>,
-    /// Fewer requests say nothing about rates and times.
+    /// Fewer requests say nothing about rates and times: those of the last minutes are taken together until there are so many.
     pub min_requests: u64,
     /// Fewer lists say nothing about drift and personalisation.
     pub min_lists: u64,
@@ -44,6 +44,9 @@ impl Default for AlertConfig {
         }
     }
 }
+
+/// Begins the names of the rules about inputs.
+const INPUT_DRIFT: &str = "input_drift_";
 
 /// A rule, what was measured, and what is allowed.
 struct Finding {
@@ -81,7 +84,7 @@ fn findings(config: &AlertConfig, traffic: &TrafficReport, served: Option<&Serve
     let Some(served) = served.filter(|served| served.lists >= config.min_lists) else { return found };
     for (input, drift) in &served.input_drift {
         let what = format!("the drift of input {input}");
-        found.extend(above(format!("input_drift_{input}"), &what, Some(*drift), config.max_input_drift));
+        found.extend(above(format!("{INPUT_DRIFT}{input}"), &what, Some(*drift), config.max_input_drift));
     }
     found.extend(above("score_drift", "the drift of the scores", served.score_drift, config.max_score_drift));
     let what = "the personalisation of the lists";
@@ -92,54 +95,111 @@ fn findings(config: &AlertConfig, traffic: &TrafficReport, served: Option<&Serve
     found
 }
 
-/// What people have been told.
+/// A rule that is broken.
+#[derive(Debug)]
+struct Broken {
+    alert: Alert,
+    /// Checks since at which it was not.
+    whole: u32,
+}
+
+/// A rule is whole again when it was at so many checks: what sways about its limit is one alert.
+const WHOLE: u32 = 2;
+/// Alerts that wait for a notifier that does not take them, the latest.
+const MAX_WAITING: usize = 100;
+
+/// Which rules are broken, and what each notifier has still to be told.
 #[derive(Debug, Default)]
 pub(super) struct Alerts {
-    firing: BTreeMap<String, Alert>,
+    broken: BTreeMap<String, Broken>,
+    waiting: Vec<VecDeque<Alert>>,
 }
 
 impl Alerts {
-    /// What has changed: rules that are broken now, and those that are not any more. Nothing is taken as told before
-    /// [`Alerts::told`].
-    pub(super) fn changes(
-        &self,
+    pub(super) fn new(notifiers: usize) -> Self {
+        Self { broken: BTreeMap::new(), waiting: vec![VecDeque::new(); notifiers] }
+    }
+
+    /// Compares what was measured with the limits; gives what has changed, which also waits for each notifier now.
+    pub(super) fn check(
+        &mut self,
         config: &AlertConfig,
         (tenant, at): (&TenantId, &str),
         traffic: &TrafficReport,
         served: Option<&ServedReport>,
     ) -> Vec<Alert> {
         let found = findings(config, traffic, served);
-        let alert = |finding: &Finding, state| Alert {
-            tenant: tenant.clone(),
-            rule: finding.rule.clone(),
-            state,
-            value: finding.value,
-            limit: finding.limit,
-            text: finding.text.clone(),
-            at: at.to_owned(),
+        let mut changes = Vec::new();
+        for Finding { rule, value, limit, is_beyond, text } in &found {
+            let alert = |state| Alert {
+                tenant: tenant.clone(),
+                rule: rule.clone(),
+                state,
+                value: *value,
+                limit: *limit,
+                text: text.clone(),
+                at: at.to_owned(),
+            };
+            match (self.broken.get_mut(rule), is_beyond) {
+                (Some(broken), true) => (broken.alert, broken.whole) = (alert(AlertState::Firing), 0),
+                (None, true) => {
+                    let alert = alert(AlertState::Firing);
+                    self.broken.insert(rule.clone(), Broken { alert: alert.clone(), whole: 0 });
+                    changes.push(alert);
+                }
+                (Some(broken), false) => {
+                    broken.whole += 1;
+                    if broken.whole >= WHOLE {
+                        self.broken.remove(rule);
+                        changes.push(alert(AlertState::Resolved));
+                    }
+                }
+                (None, false) => {}
+            }
+        }
+        changes.extend(self.forget_inputs(config, served, at));
+        for waiting in &mut self.waiting {
+            changes.iter().for_each(|alert| push(waiting, alert.clone()));
+        }
+        changes
+    }
+
+    /// What a version reads no more cannot drift. (About what nothing can be said now stays as it was.)
+    fn forget_inputs(&mut self, config: &AlertConfig, served: Option<&ServedReport>, at: &str) -> Vec<Alert> {
+        let Some(served) = served.filter(|served| served.lists >= config.min_lists) else {
+            return Vec::new();
         };
-        // A rule about which nothing can be said stays as it was.
-        let changed =
-            found.iter().filter(|finding| finding.is_beyond != self.firing.contains_key(&finding.rule));
-        changed
-            .map(|finding| match finding.is_beyond {
-                true => alert(finding, AlertState::Firing),
-                false => alert(finding, AlertState::Resolved),
-            })
+        let is_gone = |rule: &String| {
+            rule.strip_prefix(INPUT_DRIFT).is_some_and(|input| !served.input_drift.contains_key(input))
+        };
+        let gone: Vec<String> = self.broken.keys().filter(|rule| is_gone(rule)).cloned().collect();
+        let removed = gone.iter().filter_map(|rule| self.broken.remove(rule));
+        removed
+            .map(|broken| Alert { state: AlertState::Resolved, at: at.to_owned(), ..broken.alert })
             .collect()
     }
 
-    /// People know of this.
-    pub(super) fn told(&mut self, alert: Alert) {
-        match alert.state {
-            AlertState::Firing => drop(self.firing.insert(alert.rule.clone(), alert)),
-            AlertState::Resolved => drop(self.firing.remove(&alert.rule)),
-        }
+    /// What each notifier has still to be told, by its number, the oldest first.
+    pub(super) fn waiting(&mut self) -> &mut [VecDeque<Alert>] {
+        &mut self.waiting
     }
 
     /// Those that are on.
     pub(super) fn firing(&self) -> Vec<Alert> {
-        self.firing.values().cloned().collect()
+        self.broken.values().map(|broken| broken.alert.clone()).collect()
+    }
+}
+
+/// An alert whose beginning was not told need not be told to have ended.
+fn push(waiting: &mut VecDeque<Alert>, alert: Alert) {
+    let before =
+        waiting.iter().position(|other| other.rule == alert.rule && other.state == AlertState::Firing);
+    match (alert.state, before) {
+        (AlertState::Resolved, Some(at)) => drop(waiting.remove(at)),
+        _ => waiting.push_back(alert),
+    }
+    if waiting.len() > MAX_WAITING {
+        waiting.pop_front();
     }
 }
 
@@ -175,38 +235,40 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_is_told_once_and_once_more_when_it_ends() {
+    fn an_alert_is_told_when_it_begins_and_when_it_ends() {
         let (config, tenant) = (AlertConfig::default(), TenantId::new("acme").unwrap());
-        let mut alerts = Alerts::default();
-        let mut check = |traffic, served: Option<&ServedReport>, is_told: bool| {
-            let changes = alerts.changes(&config, (&tenant, "now"), &traffic, served);
-            let rules: Vec<_> = changes.iter().map(|alert| (alert.rule.clone(), alert.state)).collect();
-            changes.into_iter().filter(|_| is_told).for_each(|alert| alerts.told(alert));
-            rules
+        let mut alerts = Alerts::new(1);
+        let mut check = |traffic, served: Option<&ServedReport>| {
+            let changes = alerts.check(&config, (&tenant, "now"), &traffic, served);
+            changes.into_iter().map(|alert| (alert.rule, alert.state)).collect::<Vec<_>>()
         };
         let error_rate = |state| vec![("error_rate".to_owned(), state)];
-        assert_eq!(check(traffic(99, 1.0, 1.0), None, true), [], "too few");
-        assert_eq!(check(traffic(100, 0.02, 1.0), None, false), error_rate(AlertState::Firing));
-        assert_eq!(
-            check(traffic(100, 0.02, 1.0), None, true),
-            error_rate(AlertState::Firing),
-            "nobody was told"
-        );
-        assert_eq!(check(traffic(100, 0.02, 1.0), None, true), []);
-        assert_eq!(check(traffic(3, 0.0, 1.0), None, true), [], "nothing can be said");
-        assert_eq!(check(traffic(100, 0.0, 1.0), None, true), error_rate(AlertState::Resolved));
-        assert_eq!(check(traffic(100, 0.0, 300.0), None, true), [("p99_ms".to_owned(), AlertState::Firing)]);
-        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&served(999, 2.0)), true), []);
+        assert_eq!(check(traffic(99, 1.0, 1.0), None), [], "too few");
+        assert_eq!(check(traffic(100, 0.02, 1.0), None), error_rate(AlertState::Firing));
+        assert_eq!(check(traffic(100, 0.02, 1.0), None), []);
+        assert_eq!(check(traffic(3, 0.0, 1.0), None), [], "nothing can be said");
+        assert_eq!(check(traffic(100, 0.0, 1.0), None), [], "once is not for good");
+        assert_eq!(check(traffic(100, 0.02, 1.0), None), [], "it sways");
+        assert_eq!(check(traffic(100, 0.0, 1.0), None), []);
+        assert_eq!(check(traffic(100, 0.0, 1.0), None), error_rate(AlertState::Resolved));
+        assert_eq!(check(traffic(100, 0.0, 300.0), None), [("p99_ms".to_owned(), AlertState::Firing)]);
+        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&served(999, 2.0))), []);
         let drift = |state| vec![("input_drift_city".to_owned(), state)];
-        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&served(1000, 2.0)), true), drift(AlertState::Firing));
-        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&served(1000, 0.1)), true), drift(AlertState::Resolved));
+        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&served(1000, 2.0))), drift(AlertState::Firing));
+        // The next version does not look at cities.
+        let other = ServedReport { input_drift: BTreeMap::new(), ..served(1000, 0.0) };
+        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&other)), drift(AlertState::Resolved));
+        assert_eq!(alerts.firing().len(), 1);
+        let waiting: Vec<_> = alerts.waiting()[0].iter().map(|alert| alert.rule.as_str()).collect();
+        assert_eq!(waiting, ["p99_ms"], "what began and ended untold is not told");
     }
 
     #[test]
     fn lists_that_are_all_the_same_are_told_about() {
         let (config, tenant) = (AlertConfig::default(), TenantId::new("acme").unwrap());
         let same = ServedReport { personalisation: Some(0.0), sources: BTreeMap::new(), ..served(2000, 0.0) };
-        let alerts = Alerts::default().changes(&config, (&tenant, "now"), &traffic(0, 0.0, 0.0), Some(&same));
+        let mut alerts = Alerts::default();
+        let alerts = alerts.check(&config, (&tenant, "now"), &traffic(0, 0.0, 0.0), Some(&same));
         let rules: Vec<_> = alerts.iter().map(|alert| alert.rule.as_str()).collect();
         assert_eq!(rules, ["personalisation", "by_model"]);
         assert!(alerts[0].text.contains("least allowed is 0.02"), "{}", alerts[0].text);

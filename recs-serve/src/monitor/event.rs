@@ -1,6 +1,6 @@
 //! What customers did with what they were shown.
 
-use super::prediction::{at_column, at_field, repeated};
+use super::prediction::{at_column, repeated, time_field};
 use crate::error::Result;
 use crate::listed::{batch, dictionary};
 use arrow::array::{
@@ -58,6 +58,8 @@ pub const JUDGED_LENGTH: usize = 100;
 pub struct Event {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
+    /// When it came here: its day says in which table it is.
+    pub received_ms: i64,
     /// Who.
     pub customer_id: String,
     /// With what.
@@ -73,6 +75,9 @@ pub struct Event {
     /// `X-Request-Id` of the answer with the list, where the client says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The client's own name for it: an event that comes again under the same is counted once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
     /// Of a purchase: where each version that was serving, trials and shadow too, would have listed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<Judged>,
@@ -85,13 +90,15 @@ fn item(of: DataType, nullable: bool) -> Arc<Field> {
 fn schema() -> SchemaRef {
     let list = |name: &str, of, nullable| Field::new(name, DataType::List(item(of, nullable)), false);
     Arc::new(Schema::new(vec![
-        at_field(),
+        time_field("at"),
+        time_field("received"),
         Field::new("customer_id", DataType::Utf8, false),
         Field::new("product_id", DataType::Utf8, false),
         Field::new("outcome", dictionary(), false),
         Field::new("model_version", DataType::Utf8, true),
         Field::new("is_told", DataType::Boolean, false),
         Field::new("request_id", DataType::Utf8, true),
+        Field::new("event_id", DataType::Utf8, true),
         list("judged_versions", DataType::Utf8, false),
         list("judged_ranks", DataType::UInt32, true),
     ]))
@@ -114,12 +121,14 @@ pub(super) fn rows(events: &[Event]) -> Result<RecordBatch> {
     }
     let columns: Vec<ArrayRef> = vec![
         at_column(events.iter().map(|event| event.at_ms)),
+        at_column(events.iter().map(|event| event.received_ms)),
         Arc::new(StringArray::from_iter_values(events.iter().map(|event| &event.customer_id))),
         Arc::new(StringArray::from_iter_values(events.iter().map(|event| &event.product_id))),
         repeated(events.iter().map(|event| event.outcome.name())),
         Arc::new(StringArray::from_iter(events.iter().map(|event| event.model_version.as_deref()))),
         Arc::new(BooleanArray::from_iter(events.iter().map(|event| Some(event.is_told)))),
         Arc::new(StringArray::from_iter(events.iter().map(|event| event.request_id.as_deref()))),
+        Arc::new(StringArray::from_iter(events.iter().map(|event| event.event_id.as_deref()))),
         Arc::new(versions.finish()),
         Arc::new(ranks.finish()),
     ];
@@ -129,11 +138,12 @@ pub(super) fn rows(events: &[Event]) -> Result<RecordBatch> {
 /// Reads rows of `events-{date}` back; None for columns of another shape.
 pub(super) fn read(rows: &RecordBatch) -> Option<Vec<Event>> {
     let texts = |name: &str| rows.column_by_name(name)?.as_string_opt::<i32>();
-    let at = rows.column_by_name("at")?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let time = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<TimestampMillisecondType>();
+    let (at, received) = (time("at")?, time("received")?);
     let outcomes = arrow::compute::cast(rows.column_by_name("outcome")?, &DataType::Utf8).ok()?;
     let outcomes = outcomes.as_string_opt::<i32>()?;
     let (customers, products) = (texts("customer_id")?, texts("product_id")?);
-    let (versions, requests) = (texts("model_version")?, texts("request_id")?);
+    let (versions, requests, names) = (texts("model_version")?, texts("request_id")?, texts("event_id")?);
     let told = rows.column_by_name("is_told")?.as_boolean_opt()?;
     let judged_versions = rows.column_by_name("judged_versions")?.as_list_opt::<i32>()?;
     let judged_ranks = rows.column_by_name("judged_ranks")?.as_list_opt::<i32>()?;
@@ -144,12 +154,14 @@ pub(super) fn read(rows: &RecordBatch) -> Option<Vec<Event>> {
         let judged = of.iter().zip(ranks.iter());
         Some(Event {
             at_ms: at.value(row),
+            received_ms: received.value(row),
             customer_id: customers.value(row).to_owned(),
             product_id: products.value(row).to_owned(),
             outcome: Outcome::parse(outcomes.value(row))?,
             model_version: optional(versions, row),
             is_told: told.value(row),
             request_id: optional(requests, row),
+            event_id: optional(names, row),
             judged: judged
                 .map(|(version, rank)| Some(Judged { model_version: version?.to_owned(), rank }))
                 .collect::<Option<_>>()?,
@@ -167,12 +179,14 @@ mod tests {
         let judged = |version: &str, rank| Judged { model_version: version.into(), rank };
         let event = Event {
             at_ms: 1_700_000_000_123,
+            received_ms: 1_700_000_000_456,
             customer_id: "42".into(),
             product_id: "p7".into(),
             outcome: Outcome::Bought,
             model_version: Some("v1".into()),
             is_told: true,
             request_id: None,
+            event_id: Some("e1".into()),
             judged: vec![judged("v1", Some(3)), judged("v2", None)],
         };
         let plain =

@@ -7,7 +7,7 @@ use crate::listed::to_parquet;
 use crate::workers::Workers;
 use recs_core::store::TenantRoot;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -18,8 +18,6 @@ const MAX_WAITING: usize = 1024;
 const MAX_BATCH_BYTES: usize = 4 << 20;
 /// A file of this size is brought to the store without waiting.
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// Largest file that is read back.
-const MAX_SEGMENT_BYTES: u64 = SEGMENT_BYTES + 2 * MAX_BATCH_BYTES as u64;
 
 /// Lines, and who waits for them to be kept.
 struct Waiting {
@@ -38,9 +36,11 @@ pub(super) struct EventLog {
     spool: Arc<Mutex<Spool>>,
     root: TenantRoot,
     workers: Workers,
-    /// Bytes on disk that the store does not have; more are refused beyond `max_bytes`.
+    /// Bytes on disk, or on the way to it, that the store does not have; more are refused beyond `max_bytes`.
     held: Arc<AtomicU64>,
     max_bytes: u64,
+    /// One at a time.
+    shipping: Mutex<()>,
 }
 
 impl EventLog {
@@ -50,12 +50,12 @@ impl EventLog {
     /// [`recs_core::Error::Io`].
     pub(super) fn open(folder: &Path, root: &TenantRoot, workers: &Workers, max_bytes: u64) -> Result<Self> {
         let spool = Spool::open(folder)?;
-        let left = spool.sealed()?;
-        let held = left.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
-        let (spool, held) = (Arc::new(Mutex::new(spool)), Arc::new(AtomicU64::new(held)));
+        let held = Arc::new(AtomicU64::new(spool.bytes()));
+        let spool = Arc::new(Mutex::new(spool));
         let (waiting, receiver) = mpsc::channel(MAX_WAITING);
         tokio::spawn(keep(receiver, Arc::clone(&spool), Arc::clone(&held)));
-        Ok(Self { waiting, spool, root: root.clone(), workers: workers.clone(), held, max_bytes })
+        let (root, workers) = (root.clone(), workers.clone());
+        Ok(Self { waiting, spool, root, workers, held, max_bytes, shipping: Mutex::new(()) })
     }
 
     /// Keeps events; when it returns, they outlive this process and a loss of power.
@@ -69,47 +69,61 @@ impl EventLog {
                 .map_err(|e| recs_core::Error::document("events", e.to_string()))?;
             lines.push(b'\n');
         }
-        if self.held.load(Ordering::Relaxed).saturating_add(lines.len() as u64) > self.max_bytes {
+        let bytes = lines.len() as u64;
+        if self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.max_bytes {
+            self.release(bytes);
             return Err(Error::Busy { what: "events that the store has not taken fill their place on disk" });
         }
         let (kept, wait) = oneshot::channel();
-        let busy = |_| Error::Busy { what: "too many events wait for the disk" };
-        self.waiting.try_send(Waiting { lines, kept }).map_err(busy)?;
+        if self.waiting.try_send(Waiting { lines, kept }).is_err() {
+            self.release(bytes);
+            return Err(Error::Busy { what: "too many events wait for the disk" });
+        }
         wait.await.map_err(|_| Error::Worker { doing: "keeping events" })?
     }
 
-    /// Brings what is on disk to the store. What fails stays, for the next call.
+    fn release(&self, bytes: u64) {
+        let _ = self
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(bytes)));
+    }
+
+    /// Brings what is on disk to the store. What fails stays, for the next call, and keeps nothing else from its way.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, the first one.
     pub(super) async fn ship(&self) -> Result<u64> {
+        let _one = self.shipping.lock().await;
         let sealed = {
             let mut spool = self.spool.lock().await;
-            spool.take_over()?;
+            let before = spool.bytes();
+            spool.take_over();
+            self.held.fetch_add(spool.bytes().saturating_sub(before), Ordering::Relaxed);
             spool.seal();
             spool.sealed()?
         };
-        let mut shipped = 0;
+        let (mut shipped, mut failure) = (0, None);
         for segment in sealed {
-            shipped += self.ship_one(&segment).await?;
+            match self.ship_one(&segment).await {
+                Ok(count) => shipped += count,
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(shipped)
+        failure.map_or(Ok(shipped), Err)
     }
 
-    async fn ship_one(&self, segment: &PathBuf) -> Result<u64> {
-        let size = std::fs::metadata(segment).map_or(0, |of| of.len());
-        let read = |path: &PathBuf| {
-            if size > MAX_SEGMENT_BYTES {
-                return Err(std::io::Error::other("is larger than any that was written"));
-            }
-            std::fs::read(path)
+    async fn ship_one(&self, segment: &Path) -> Result<u64> {
+        let path = segment.to_path_buf();
+        let read = move || {
+            let bytes = std::fs::read(&path).map_err(|e| recs_core::Error::io(&path, e))?;
+            let (events, damaged) = parse(&bytes);
+            Ok((bytes.len() as u64, events, damaged))
         };
-        let bytes = read(segment).map_err(|e| recs_core::Error::io(segment, e))?;
-        let (events, damaged) = parse(&bytes);
+        let (size, events, damaged) = self.workers.aside("reading events", read).await?;
         let mut days: BTreeMap<String, Vec<Event>> = BTreeMap::new();
         let count = events.len() as u64;
         for event in events {
-            days.entry(super::day_of(event.at_ms)).or_default().push(event);
+            days.entry(super::day_of(event.received_ms)).or_default().push(event);
         }
         // Of a name that no other file has, so that a second time changes nothing.
         let name = segment.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -127,7 +141,7 @@ impl EventLog {
         } else {
             spool.remove(segment)?;
         }
-        self.held.fetch_sub(size.min(self.held.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.release(size);
         Ok(count)
     }
 }
@@ -167,8 +181,10 @@ async fn keep(mut receiver: mpsc::Receiver<Waiting>, spool: Arc<Mutex<Spool>>, h
             Ok(kept) => kept,
             Err(_) => Err(Error::Worker { doing: "keeping events" }),
         };
-        if kept.is_ok() {
-            held.fetch_add(written, Ordering::Relaxed);
+        if kept.is_err() {
+            let _ = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                Some(held.saturating_sub(written))
+            });
         }
         let reason = kept.err().map(|error| error.to_string());
         for waiter in waiting {

@@ -34,16 +34,17 @@ pub use traffic::TrafficReport;
 
 use crate::deploy::Live;
 use crate::error::{Error, Result};
-use crate::retriever::{Host, Request};
+use crate::retriever::{Host, MAX_BATCH, Request};
 use alerts::Alerts;
 use event_log::EventLog;
+use futures::future::join_all;
 use prediction_log::PredictionLog;
-use recs_core::notify::{Alert, Notifier, notify_all};
+use recs_core::notify::{Alert, Notifier};
 use recs_core::store::TenantRoot;
 use recs_core::tenant::TenantId;
 use serde::{Deserialize, Serialize};
 use served::Served;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +61,9 @@ const MAX_PENDING: usize = 10_000;
 const CHECKS: usize = 60;
 /// Longest way of an alert.
 const PATIENCE: Duration = Duration::from_secs(30);
-const GATHER_EVERY: Duration = Duration::from_secs(1);
+const GATHER_SECONDS: u64 = 1;
+/// Versions whose events are told apart here.
+const MAX_KNOWN: usize = 64;
 
 /// How a tenant is watched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,7 +136,7 @@ pub struct Monitor {
     window: Mutex<TrafficWindow>,
     asked: AtomicU64,
     keys: RandomState,
-    /// The second in the upper half, what was sampled in it in the lower.
+    /// The last place in time that was taken, of `max_a_second` in each second.
     sampled: AtomicU64,
     pending: Mutex<Vec<Prediction>>,
     kept: AtomicU64,
@@ -144,6 +147,10 @@ pub struct Monitor {
     outcomes: Mutex<Outcomes>,
     alerts: tokio::sync::Mutex<Alerts>,
     firing: Mutex<Vec<Alert>>,
+    /// Versions that served lately, the latest last: events may name others, which are not told apart here.
+    known: Mutex<VecDeque<String>>,
+    /// A version that cannot answer its own customers.
+    broken: Mutex<Option<String>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -174,6 +181,10 @@ impl Monitor {
         if config.ship_seconds == 0 || config.check_seconds == 0 {
             return Err(Error::config("monitor", "ship_seconds and check_seconds must be at least 1"));
         }
+        if ((config.window_lists / 2) as u64) < config.alerts.min_lists {
+            let reason = "must be at least twice alerts.min_lists: half a window is always known";
+            return Err(Error::config("monitor.window_lists", reason));
+        }
         let open = |folder: &PathBuf| {
             EventLog::open(&folder.join(root.local_name()), root, &host.workers, config.max_spool_bytes)
         };
@@ -187,7 +198,6 @@ impl Monitor {
             live,
             host,
             config,
-            notifiers,
             began,
             traffic,
             window: Mutex::new(window),
@@ -200,13 +210,16 @@ impl Monitor {
             served: Mutex::default(),
             events,
             outcomes: Mutex::default(),
-            alerts: tokio::sync::Mutex::default(),
+            alerts: tokio::sync::Mutex::new(Alerts::new(notifiers.len())),
+            notifiers,
             firing: Mutex::default(),
+            known: Mutex::default(),
+            broken: Mutex::default(),
         })
     }
 
-    /// Counts a request that was answered with a status below 500, or that has failed.
-    pub fn count(&self, has_failed: bool, took: Duration) {
+    /// Counts a request; `took` of one for a single list.
+    pub fn count(&self, has_failed: bool, took: Option<Duration>) {
         self.traffic.count(has_failed, took);
     }
 
@@ -216,17 +229,20 @@ impl Monitor {
         // Not every n-th: clients have their own rhythm.
         let is_drawn = self.config.sample >= 1.0
             || (self.keys.hash_one(number) as f64) < self.config.sample * u64::MAX as f64;
-        is_drawn && self.has_place(self.began.elapsed().as_secs())
+        is_drawn && self.has_place(self.began.elapsed())
     }
 
-    /// Takes one of the places of a second.
-    fn has_place(&self, second: u64) -> bool {
-        let most = u64::from(self.config.max_a_second);
-        let take = |seen: u64| {
-            let taken = if seen >> 32 == second { seen & u64::from(u32::MAX) } else { 0 };
-            (taken < most).then_some(second << 32 | (taken + 1))
-        };
-        self.sampled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    /// Takes the place at this time: there are so many in a second, evenly, so that the first of a second count no more than others.
+    fn has_place(&self, now: Duration) -> bool {
+        let place = now.as_nanos() * u128::from(self.config.max_a_second) / 1_000_000_000 + 1;
+        let place = u64::try_from(place).unwrap_or(u64::MAX);
+        self.config.max_a_second == u32::MAX || self.sampled.fetch_max(place, Ordering::Relaxed) < place
+    }
+
+    /// A number below `len`, another one each time: where to begin with a batch, whose first rows are often the same.
+    pub fn any_of(&self, len: usize) -> usize {
+        let drawn = self.keys.hash_one(("batch", self.asked.load(Ordering::Relaxed)));
+        ((u128::from(drawn) * len as u128) >> 64) as usize
     }
 
     /// Takes a list of the sample; nobody waits.
@@ -247,24 +263,43 @@ impl Monitor {
     /// listed what was bought. A list for each purchase and version: run it on the workers.
     pub fn judge(&self, events: &mut [Event]) {
         let serving = self.live.serving();
-        for event in events {
-            if event.model_version.is_none() {
-                event.model_version =
-                    serving.of(&event.customer_id).map(|(version, _)| version.name().to_owned());
-            }
-            if event.outcome != Outcome::Bought {
-                continue;
-            }
-            let request =
-                Request { customer_id: event.customer_id.clone(), k: JUDGED_LENGTH, ..Request::default() };
+        for event in events.iter_mut().filter(|event| event.model_version.is_none()) {
+            event.model_version =
+                serving.of(&event.customer_id).map(|(version, _)| version.name().to_owned());
+        }
+        let mut bought: Vec<&mut Event> =
+            events.iter_mut().filter(|event| event.outcome == Outcome::Bought).collect();
+        for events in bought.chunks_mut(MAX_BATCH) {
+            let ask = |event: &&mut Event| Request {
+                customer_id: event.customer_id.clone(),
+                k: JUDGED_LENGTH,
+                ..Request::default()
+            };
+            let requests: Vec<Request> = events.iter().map(ask).collect();
             for version in serving.versions() {
                 // A version that cannot answer is not judged; others see to it that it does not serve for long.
-                let Ok(list) = version.retriever().recommend(&request) else { continue };
-                let at = list.items.iter().position(|item| item.product_id == event.product_id);
-                let rank = at.and_then(|at| u32::try_from(at + 1).ok());
-                event.judged.push(Judged { model_version: version.name().to_owned(), rank });
+                let Ok(lists) = version.retriever().recommend_batch(&requests) else { continue };
+                for (event, list) in events.iter_mut().zip(lists) {
+                    let at = list.items.iter().position(|item| item.product_id == event.product_id);
+                    let rank = at.and_then(|at| u32::try_from(at + 1).ok());
+                    event.judged.push(Judged { model_version: version.name().to_owned(), rank });
+                }
             }
         }
+    }
+
+    /// The name under which a version's events are counted here.
+    fn known_as(&self, version: &str) -> String {
+        let mut known = locked(&self.known);
+        for serving in self.live.serving().versions() {
+            if known.iter().all(|name| name != serving.name()) {
+                known.push_back(serving.name().to_owned());
+            }
+        }
+        while known.len() > MAX_KNOWN {
+            known.pop_front();
+        }
+        if known.iter().any(|name| name == version) { version } else { outcomes::OTHERS }.to_owned()
     }
 
     /// Keeps events; when it returns they outlive this process and a loss of power.
@@ -277,14 +312,17 @@ impl Monitor {
         };
         log.append(events).await?;
         let mut outcomes = locked(&self.outcomes);
-        events.iter().for_each(|event| outcomes.push(event));
+        for event in events {
+            let model_version = event.model_version.as_ref().map(|version| self.known_as(version));
+            outcomes.push(&Event { model_version, ..event.clone() });
+        }
         Ok(())
     }
 
     /// What is known.
     pub fn report(&self) -> MonitorReport {
         MonitorReport {
-            traffic: locked(&self.window).report(false),
+            traffic: locked(&self.window).report(),
             served: locked(&self.served).as_ref().map(Served::report),
             predictions_kept: self.kept.load(Ordering::Relaxed),
             predictions_lost: self.lost.load(Ordering::Relaxed),
@@ -296,38 +334,44 @@ impl Monitor {
     /// Looks at the lists that were sampled since the last time, away from those who answer.
     ///
     /// # Errors
-    /// Those of a version that cannot answer its own customers.
+    /// Those of a version that cannot answer its own customers; said once.
     pub async fn gather(self: &Arc<Self>) -> Result<()> {
         let pending = std::mem::take(&mut *locked(&self.pending));
-        let Some(production) = self.live.serving().production.clone() else { return Ok(()) };
-        let of = production.name().to_owned();
-        let is_new = locked(&self.served).as_ref().is_none_or(|served| served.model_version() != of);
-        if pending.is_empty() && !is_new {
+        self.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
+        let Some(production) = self.live.serving().production.clone() else {
+            self.lost.fetch_add(self.predictions.extend(pending), Ordering::Relaxed);
+            return Ok(());
+        };
+        let retriever = Arc::clone(production.retriever());
+        let is_new = locked(&self.served).as_ref().is_none_or(|served| !served.is_of(&retriever));
+        let is_broken = locked(&self.broken).as_deref() == Some(production.name());
+        if pending.is_empty() && (!is_new || is_broken) {
             return Ok(());
         }
         let monitor = Arc::clone(self);
-        self.host
-            .workers
-            .aside("looking at what was served", move || {
-                let fresh = match is_new {
-                    true => {
-                        Some(Served::new(Arc::clone(production.retriever()), monitor.config.window_lists)?)
-                    }
-                    false => None,
-                };
-                let mut served = locked(&monitor.served);
-                if fresh.is_some() {
-                    *served = fresh;
+        let look = move || {
+            let begun = (is_new && !is_broken).then(|| Served::new(&retriever, monitor.config.window_lists));
+            let mut served = locked(&monitor.served);
+            let failure = match begun {
+                Some(Ok(begun)) => {
+                    *served = Some(begun);
+                    None
                 }
-                if let Some(served) = &mut *served {
-                    pending.iter().for_each(|prediction| served.push(prediction));
+                Some(Err(error)) => {
+                    (*served, *locked(&monitor.broken)) =
+                        (None, Some(retriever.metadata().model_version.clone()));
+                    Some(error)
                 }
-                drop(served);
-                monitor.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
-                monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
-                Ok(())
-            })
-            .await
+                None => None,
+            };
+            if let Some(served) = served.as_mut().filter(|served| served.is_of(&retriever)) {
+                pending.iter().for_each(|prediction| served.push(&retriever, prediction));
+            }
+            drop(served);
+            monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
+            failure.map_or(Ok(()), Err)
+        };
+        self.host.workers.aside("looking at what was served", look).await
     }
 
     /// Brings what was gathered to the store; what fails is tried again the next time.
@@ -351,54 +395,62 @@ impl Monitor {
         let traffic = {
             let mut window = locked(&self.window);
             window.tick(&self.traffic, self.began.elapsed(), CHECKS);
-            window.report(true)
+            window.latest(self.config.alerts.min_requests)
         };
         let served = locked(&self.served).as_ref().map(Served::report);
         let now = jiff::Timestamp::from_second(self.host.clock.unix_seconds());
         let at = now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
         let mut alerts = self.alerts.lock().await;
-        let mut failure = None;
-        for alert in alerts.changes(&self.config.alerts, (&self.tenant, &at), &traffic, served.as_ref()) {
+        for alert in alerts.check(&self.config.alerts, (&self.tenant, &at), &traffic, served.as_ref()) {
             tracing::warn!(rule = alert.rule, state = ?alert.state, text = alert.text, tenant = %self.tenant, "alert");
-            match tokio::time::timeout(PATIENCE, notify_all(&self.notifiers, &alert)).await {
-                Ok(Ok(())) => alerts.told(alert),
-                Ok(Err(error)) => failure = Some(error),
-                Err(_) => {
-                    let reason = format!("no answer within {PATIENCE:?}");
-                    failure = Some(recs_core::Error::Notify { by: alert.rule, reason });
-                }
-            }
         }
         *locked(&self.firing) = alerts.firing();
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        let tell = async |(notifier, waiting): (&Arc<dyn Notifier>, &mut VecDeque<Alert>)| {
+            while let Some(alert) = waiting.front() {
+                let late = |_| {
+                    let reason = format!("no answer within {PATIENCE:?}");
+                    recs_core::Error::Notify { by: notifier.name().to_owned(), reason }
+                };
+                tokio::time::timeout(PATIENCE, notifier.notify(alert)).await.map_err(late).flatten()?;
+                waiting.pop_front();
+            }
+            Ok::<_, Error>(())
+        };
+        // One that does not listen keeps nothing from the others.
+        let told = join_all(self.notifiers.iter().zip(alerts.waiting()).map(tell)).await;
+        told.into_iter().collect()
     }
 
-    /// Gathers, ships and checks for ever. `failed` hears what went wrong; it is tried again.
-    pub async fn follow(self: Arc<Self>, failed: impl Fn(&Error)) {
-        let (mut shipped, mut checked) = (Instant::now(), Instant::now());
-        let is_due = |last: &mut Instant, seconds: u64| {
-            let is_due = last.elapsed() >= Duration::from_secs(seconds);
-            if is_due {
-                *last = Instant::now();
-            }
-            is_due
-        };
+    /// Gathers, ships and checks until the tenant is [removed](Live::end). `failed` hears what went wrong; it is tried again.
+    pub async fn follow(self: Arc<Self>, failed: impl Fn(&Error) + Send + Sync) {
         let tell = |done: Result<()>| {
             if let Err(error) = done {
                 tracing::error!(%error, tenant = %self.tenant, "monitoring");
                 failed(&error);
             }
         };
-        loop {
-            tokio::time::sleep(GATHER_EVERY).await;
-            tell(self.gather().await);
-            if is_due(&mut shipped, self.config.ship_seconds) {
+        let pause = async |seconds: u64| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            !self.live.is_over()
+        };
+        let gathers = async {
+            while pause(GATHER_SECONDS).await {
+                tell(self.gather().await);
+            }
+        };
+        let ships = async {
+            while pause(self.config.ship_seconds).await {
                 tell(self.ship().await);
             }
-            if is_due(&mut checked, self.config.check_seconds) {
+        };
+        let checks = async {
+            while pause(self.config.check_seconds).await {
                 tell(self.check().await);
             }
-        }
+        };
+        // Side by side: a store that hangs must not keep people from being told.
+        tokio::join!(gathers, ships, checks);
+        tell(self.finish().await);
     }
 
     /// Brings everything to the store, before the process ends.

@@ -4,15 +4,16 @@ use super::event::{Event, JUDGED_LENGTH, read};
 use crate::error::Result;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use recs_core::hash::fingerprint64;
 use recs_core::store::TenantRoot;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Largest file of events that is read.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Versions that are told apart; all others are one.
-const MAX_VERSIONS: usize = 64;
-const OTHERS: &str = "others";
+const MAX_VERSIONS: usize = 1024;
+pub(super) const OTHERS: &str = "others";
 /// Of a normal distribution 95 % lie within so many standard deviations.
 const NORMAL_95: f64 = 1.959_963_985;
 
@@ -116,33 +117,42 @@ impl Outcomes {
         self.0.iter().map(report).collect()
     }
 
-    /// Counts the events of some days, as `2026-01-31`, of all servers. What servers have on their disks is not in it.
+    /// Counts the events that came on some days, as `2026-01-31`, of all servers, those with the same customer and `event_id` once. What
+    /// servers have on their disks is not in it.
     ///
-    /// Cost: reads the tables of these days; memory for the largest file.
+    /// Cost: reads the tables of these days; memory for the largest file, and 16 bytes for each event with an id.
     ///
     /// # Errors
     /// Those of the store; [`recs_core::Error::Corrupt`], [`recs_core::Error::Digest`] for a damaged file.
     pub async fn load(root: &TenantRoot, days: &[String]) -> Result<Self> {
-        let mut outcomes = Self::default();
+        let (mut outcomes, mut names) = (Self::default(), HashSet::new());
         for day in days {
             let table = root.day_table(super::EVENTS, day)?;
             for file in table.files().await? {
                 let (shown, bytes) =
                     (table.folder().show(&file.file), table.folder().get(&file.file, MAX_FILE_BYTES).await?);
                 file.digest.verify(&shown, &recs_core::artifact::Digest::of(&bytes))?;
-                outcomes.push_file(bytes, &shown)?;
+                outcomes.push_file(bytes, &shown, &mut names)?;
             }
         }
         Ok(outcomes)
     }
 
-    fn push_file(&mut self, bytes: Bytes, file: &str) -> Result<()> {
+    fn push_file(&mut self, bytes: Bytes, file: &str, names: &mut HashSet<u64>) -> Result<()> {
         let damaged = |reason: String| recs_core::Error::corrupt(file, reason);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
         for batch in reader.map_err(|e| damaged(e.to_string()))? {
             let batch = batch.map_err(|e| damaged(e.to_string()))?;
             let events = read(&batch).ok_or_else(|| damaged("its columns are not those of events".into()))?;
-            events.iter().for_each(|event| self.push(event));
+            let is_new = |event: &&Event| {
+                // Clients may use the same names.
+                let name = event
+                    .event_id
+                    .as_ref()
+                    .map(|id| fingerprint64(format!("{} {id}", event.customer_id).as_bytes()));
+                name.is_none_or(|name| names.insert(name))
+            };
+            events.iter().filter(is_new).for_each(|event| self.push(event));
         }
         Ok(())
     }
@@ -166,20 +176,22 @@ mod tests {
     #[test]
     fn clients_cannot_name_versions_without_end() {
         let mut outcomes = Outcomes::default();
-        for i in 0..1000 {
+        for i in 0..2000 {
             let event = Event {
                 at_ms: 0,
+                received_ms: 0,
                 customer_id: String::new(),
                 product_id: String::new(),
                 outcome: Outcome::Shown,
                 model_version: Some(format!("v{i}")),
                 is_told: true,
                 request_id: None,
+                event_id: None,
                 judged: Vec::new(),
             };
             outcomes.push(&event);
         }
         let report = outcomes.report();
-        assert_eq!((report.len(), report[OTHERS].shown), (MAX_VERSIONS + 1, 1000 - MAX_VERSIONS as u64));
+        assert_eq!((report.len(), report[OTHERS].shown), (MAX_VERSIONS + 1, 2000 - MAX_VERSIONS as u64));
     }
 }

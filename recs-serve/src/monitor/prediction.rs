@@ -21,6 +21,8 @@ pub struct Prediction {
     pub request_id: String,
     /// What was asked, without its lists of products.
     pub request: Request,
+    /// No rule of the request had a say in the list.
+    pub is_plain: bool,
     /// Which version answered.
     pub model_version: String,
     /// Whether that is the one in production.
@@ -50,11 +52,16 @@ impl Prediction {
 
     /// An answer, with neither time nor id yet.
     pub fn of((version, side): (&Version, Side), request: &Request, answer: &Recommendations<'_>) -> Self {
+        let kept = without_lists(request);
         let listed = answer.items.iter().map(|item| (item.product_id.to_owned(), item.score, item.reason));
         Self {
             at_ms: 0,
             request_id: String::new(),
-            request: without_lists(request),
+            is_plain: kept == *request
+                && !request.exclude_purchased
+                && !request.available_only
+                && request.category_cap.is_none(),
+            request: kept,
             model_version: version.name().to_owned(),
             side,
             source: answer.source,
@@ -78,8 +85,8 @@ fn without_lists(request: &Request) -> Request {
     }
 }
 
-pub(super) fn at_field() -> Field {
-    Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false)
+pub(super) fn time_field(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false)
 }
 
 pub(super) fn at_column(at: impl Iterator<Item = i64>) -> ArrayRef {
@@ -96,7 +103,7 @@ pub(super) fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> ArrayRef {
 fn schema() -> SchemaRef {
     let [products, scores, reasons] = ListedColumns::fields();
     Arc::new(Schema::new(vec![
-        at_field(),
+        time_field("at"),
         Field::new("request_id", DataType::Utf8, false),
         Field::new("customer_id", DataType::Utf8, false),
         Field::new("city", DataType::Utf8, true),

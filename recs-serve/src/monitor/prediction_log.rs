@@ -7,18 +7,42 @@ use crate::workers::Workers;
 use recs_core::store::TenantRoot;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Predictions of a day under the name of the file that they are to be in, which stays theirs however often writing is tried.
+#[derive(Debug, Clone)]
+struct Batch {
+    day: String,
+    file: String,
+    rows: Arc<Vec<Prediction>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Not yet in a batch.
+    fresh: VecDeque<Prediction>,
+    /// Being written, or to be tried again, the oldest first.
+    batches: VecDeque<Batch>,
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        self.fresh.len() + self.batches.iter().map(|batch| batch.rows.len()).sum::<usize>()
+    }
+}
 
 /// Takes predictions of a tenant. What the store has not taken when the process is killed is lost; nobody ever waits.
 #[derive(Debug)]
 pub(super) struct PredictionLog {
     root: TenantRoot,
     workers: Workers,
-    held: Mutex<VecDeque<Prediction>>,
+    held: Mutex<Held>,
     max_held: usize,
     /// Begins the names of this process's files.
     process: String,
     files: AtomicU64,
+    /// One writer at a time.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl PredictionLog {
@@ -27,34 +51,35 @@ impl PredictionLog {
         getrandom::fill(&mut random)
             .map_err(|e| crate::Error::config("predictions", format!("no random bytes: {e}")))?;
         let process = format!("{:016x}", u64::from_le_bytes(random));
+        let (root, workers, held) = (root.clone(), workers.clone(), Mutex::default());
         Ok(Self {
-            root: root.clone(),
-            workers: workers.clone(),
-            held: Mutex::default(),
+            root,
+            workers,
+            held,
             max_held,
             process,
             files: 0.into(),
+            writing: tokio::sync::Mutex::new(()),
         })
+    }
+
+    fn held_now(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps some; gives the number of older ones that were lost for want of room.
     pub(super) fn extend(&self, predictions: Vec<Prediction>) -> u64 {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(predictions);
-        let lost = held.len().saturating_sub(self.max_held);
-        held.drain(..lost);
-        lost as u64
-    }
-
-    /// Before what came meanwhile.
-    fn put_back(&self, predictions: Vec<Prediction>) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = self.max_held.saturating_sub(held.len());
-        predictions.into_iter().rev().take(room).for_each(|prediction| held.push_front(prediction));
+        let mut held = self.held_now();
+        held.fresh.extend(predictions);
+        let before = held.len();
+        while held.len() > self.max_held && held.batches.pop_front().is_some() {}
+        let over = held.len().saturating_sub(self.max_held);
+        held.fresh.drain(..over);
+        (before - held.len()) as u64
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.held_now().len()
     }
 
     /// Writes what is held; after a failure it is held on.
@@ -62,31 +87,32 @@ impl PredictionLog {
     /// # Errors
     /// Those of the store.
     pub(super) async fn ship(&self) -> Result<u64> {
-        let taken: Vec<Prediction> =
-            self.held.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-        let mut days: BTreeMap<String, Vec<Prediction>> = BTreeMap::new();
-        for prediction in taken {
-            days.entry(super::day_of(prediction.at_ms)).or_default().push(prediction);
+        let _one = self.writing.lock().await;
+        self.cut();
+        let mut shipped = 0;
+        loop {
+            let Some(batch) = self.held_now().batches.front().cloned() else { return Ok(shipped) };
+            let (table, rows_of) =
+                (self.root.day_table(super::PREDICTIONS, &batch.day)?, Arc::clone(&batch.rows));
+            let made = move || to_parquet(&rows(&rows_of)?);
+            let bytes = self.workers.aside("writing predictions", made).await?;
+            table.add(&batch.file, batch.rows.len() as u64, bytes).await?;
+            shipped += batch.rows.len() as u64;
+            self.held_now().batches.retain(|other| other.file != batch.file);
         }
-        let (mut shipped, mut failure) = (0, None);
-        for (day, predictions) in days {
-            let predictions = Arc::new(predictions);
-            match self.write(&day, &predictions).await {
-                Ok(()) => shipped += predictions.len() as u64,
-                Err(error) => {
-                    self.put_back(Arc::unwrap_or_clone(predictions));
-                    failure = Some(error);
-                }
-            }
-        }
-        failure.map_or(Ok(shipped), Err)
     }
 
-    async fn write(&self, day: &str, predictions: &Arc<Vec<Prediction>>) -> Result<()> {
-        let number = self.files.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number:06}.parquet", self.process);
-        let (table, of) = (self.root.day_table(super::PREDICTIONS, day)?, Arc::clone(predictions));
-        let bytes = self.workers.aside("writing predictions", move || to_parquet(&rows(&of)?)).await?;
-        Ok(table.add(&name, predictions.len() as u64, bytes).await?)
+    /// Makes batches of what came since the last time.
+    fn cut(&self) {
+        let mut held = self.held_now();
+        let mut days: BTreeMap<String, Vec<Prediction>> = BTreeMap::new();
+        for prediction in std::mem::take(&mut held.fresh) {
+            days.entry(super::day_of(prediction.at_ms)).or_default().push(prediction);
+        }
+        for (day, rows) in days {
+            let number = self.files.fetch_add(1, Ordering::Relaxed);
+            let file = format!("{}-{number:06}.parquet", self.process);
+            held.batches.push_back(Batch { day, file, rows: Arc::new(rows) });
+        }
     }
 }

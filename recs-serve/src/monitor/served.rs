@@ -8,19 +8,25 @@ use recs_core::metrics::{ListStats, stability_index};
 use recs_core::model::InputCounter;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// Bins of scores, of equal shares where the version answers its own customers.
+/// Most bins of scores, of equal shares where the version answers its own customers.
 const SCORE_BINS: usize = 10;
 /// Of these customers.
 const PROBED: usize = 512;
+/// Fewer say nothing about what scores are usual.
+const MIN_PROBED: usize = 50;
 
 /// Lists of one version, over two halves of a window: what is told is of the last half that is full, and the one begun.
+///
+/// It does not hold the version: one that makes room is gone.
 #[derive(Debug)]
 pub(super) struct Served {
-    retriever: Arc<Retriever>,
+    model_version: String,
+    products: usize,
     /// Bounds between bins of the first score of a list.
     score_bounds: Vec<f32>,
+    /// The version's own customers in these bins.
+    usual_scores: Vec<f64>,
     half: usize,
     before: Option<Half>,
     now: Half,
@@ -52,7 +58,8 @@ pub struct ServedReport {
     pub personalisation: Option<f64>,
     /// Stability index of each input against the training rows.
     pub input_drift: BTreeMap<String, f64>,
-    /// That of the best score, against the lists of the version's own customers as it came.
+    /// That of the best score of customers whom the model knows, in lists that no rule had a say in, against the version's own
+    /// customers as it came. None while there are too few of either.
     pub score_drift: Option<f64>,
 }
 
@@ -63,10 +70,10 @@ impl Served {
     ///
     /// # Errors
     /// Those of [`Retriever::recommend_batch`].
-    pub(super) fn new(retriever: Arc<Retriever>, window: usize) -> Result<Self> {
+    pub(super) fn new(retriever: &Retriever, window: usize) -> Result<Self> {
         let mut first: Vec<f32> = Vec::new();
-        let every = (retriever.customers() / PROBED).max(1);
-        let probe = (0..retriever.customers()).step_by(every).take(PROBED);
+        let (customers, probed) = (retriever.customers(), retriever.customers().min(PROBED));
+        let probe = (0..probed).map(|i| i * customers / probed);
         let like = Request { k: 1, ..Request::default() };
         let probe = probe.filter_map(|number| {
             Some(Request { customer_id: retriever.customer(number)?.to_owned(), ..like.clone() })
@@ -74,42 +81,63 @@ impl Served {
         let probe: Vec<Request> = probe.collect();
         for requests in probe.chunks(MAX_BATCH) {
             for list in retriever.recommend_batch(requests)? {
-                first.extend(list.items.first().filter(|_| is_scored(list.source)).map(|item| item.score));
+                first.extend(
+                    list.items.first().filter(|_| list.source == Reason::Model).map(|item| item.score),
+                );
             }
         }
         first.sort_unstable_by(f32::total_cmp);
         let cut = |i: usize| first.get(i * first.len() / SCORE_BINS).copied();
-        let score_bounds = (1..SCORE_BINS).filter_map(cut).collect();
-        let now = Half::new(&retriever);
-        Ok(Self { retriever, score_bounds, half: (window / 2).max(1), before: None, now })
+        let mut score_bounds: Vec<f32> = (1..SCORE_BINS).filter_map(cut).collect();
+        score_bounds.dedup();
+        if first.len() < MIN_PROBED {
+            score_bounds.clear();
+        }
+        let mut usual_scores = vec![0.0; score_bounds.len() + 1];
+        first.iter().for_each(|score| usual_scores[bin(&score_bounds, *score)] += 1.0);
+        let (model_version, products) = (retriever.metadata().model_version.clone(), retriever.products());
+        let now = Half::new(retriever, usual_scores.len());
+        Ok(Self {
+            model_version,
+            products,
+            score_bounds,
+            usual_scores,
+            half: (window / 2).max(1),
+            before: None,
+            now,
+        })
     }
 
-    pub(super) fn model_version(&self) -> &str {
-        &self.retriever.metadata().model_version
+    /// True for the version that it began with.
+    pub(super) fn is_of(&self, retriever: &Retriever) -> bool {
+        let name = &retriever.metadata().model_version;
+        (&self.model_version, self.products) == (name, retriever.products())
     }
 
     /// Counts a list of production's.
-    pub(super) fn push(&mut self, prediction: &Prediction) {
-        if prediction.side != Side::Production || prediction.model_version != self.model_version() {
+    pub(super) fn push(&mut self, retriever: &Retriever, prediction: &Prediction) {
+        if prediction.side != Side::Production || prediction.model_version != self.model_version {
             return;
         }
         let now = &mut self.now;
         let listed = prediction.listed.iter();
-        now.lists.push(listed.filter_map(|(id, ..)| u32::try_from(self.retriever.number(id)?).ok()));
+        now.lists.push(listed.filter_map(|(id, ..)| u32::try_from(retriever.number(id)?).ok()));
         *now.sources.entry(prediction.source.name()).or_default() += 1;
         now.short += u64::from(prediction.listed.len() < prediction.request.k);
         if let Some((_, score, reason)) = prediction.listed.first()
-            && is_scored(prediction.source)
+            && prediction.source == Reason::Model
+            && prediction.is_plain
             && *reason != Reason::Pinned
         {
-            now.scores[self.score_bounds.partition_point(|bound| bound <= score)] += 1.0;
+            now.scores[bin(&self.score_bounds, *score)] += 1.0;
         }
         if let Some(inputs) = &mut now.inputs {
             // What it could be answered for it can be counted for.
-            let _ = self.retriever.count_inputs(&prediction.request, inputs);
+            let _ = retriever.count_inputs(&prediction.request, inputs);
         }
         if self.now.lists.lists() >= self.half as u64 {
-            self.before = Some(std::mem::replace(&mut self.now, Half::new(&self.retriever)));
+            let next = Half::new(retriever, self.usual_scores.len());
+            self.before = Some(std::mem::replace(&mut self.now, next));
         }
     }
 
@@ -119,29 +147,27 @@ impl Served {
             all.merge(before);
         }
         let drift = all.inputs.iter().flat_map(|inputs| inputs.drift());
-        // As many were to be expected in each bin.
-        let expected = vec![1.0; self.score_bounds.len() + 1];
+        let has_bins = !self.score_bounds.is_empty();
         ServedReport {
-            model_version: self.model_version().to_owned(),
+            model_version: self.model_version.clone(),
             lists: all.lists.lists(),
             short: all.short,
             coverage: all.lists.coverage(),
             personalisation: all.lists.personalisation(),
             input_drift: drift.map(|(name, index)| (name.to_owned(), index)).collect(),
-            score_drift: stability_index(&expected, &all.scores[..expected.len()])
-                .filter(|_| self.score_bounds.len() + 1 == SCORE_BINS),
+            score_drift: stability_index(&self.usual_scores, &all.scores).filter(|_| has_bins),
             sources: all.sources,
         }
     }
 }
 
 impl Half {
-    fn new(retriever: &Retriever) -> Self {
+    fn new(retriever: &Retriever, score_bins: usize) -> Self {
         Self {
             lists: ListStats::new(retriever.products()),
             sources: BTreeMap::new(),
             short: 0,
-            scores: vec![0.0; SCORE_BINS],
+            scores: vec![0.0; score_bins],
             inputs: retriever.input_counter(),
         }
     }
@@ -157,7 +183,6 @@ impl Half {
     }
 }
 
-/// True for lists whose scores are the model's.
-fn is_scored(source: Reason) -> bool {
-    matches!(source, Reason::Model | Reason::FeaturesOnly)
+fn bin(bounds: &[f32], score: f32) -> usize {
+    bounds.partition_point(|bound| *bound <= score)
 }

@@ -48,39 +48,57 @@ impl Spool {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| Error::config("spool", format!("no random bytes: {e}")))?;
         let name = format!("{:016x}", u64::from_le_bytes(random));
-        let folder = base.join(&name);
-        std::fs::create_dir_all(&folder).map_err(fault(&folder))?;
-        let path = folder.join(LOCK);
+        // Under a name that nobody looks at, until it is locked.
+        let (new, folder) = (base.join(format!(".{name}")), base.join(&name));
+        std::fs::create_dir_all(&new).map_err(fault(&new))?;
+        let path = new.join(LOCK);
         let lock = File::create(&path).map_err(fault(&path))?;
         lock.lock().map_err(fault(&path))?;
+        std::fs::rename(&new, &folder).map_err(fault(&folder))?;
+        File::open(base).and_then(|base| base.sync_all()).map_err(fault(base))?;
         let spool = Self { base: base.to_owned(), folder, name, _lock: lock, current: None, next: 1 };
-        spool.take_over()?;
+        spool.take_over();
         Ok(spool)
     }
 
-    /// Moves the files of processes that are gone here.
-    pub(super) fn take_over(&self) -> Result<()> {
-        for entry in std::fs::read_dir(&self.base).map_err(fault(&self.base))?.flatten() {
+    /// Moves the files of processes that are gone here. What cannot be moved is somebody else's, or stays for the next time.
+    pub(super) fn take_over(&self) {
+        for entry in std::fs::read_dir(&self.base).into_iter().flatten().flatten() {
             let folder = entry.path();
-            if folder == self.folder || !folder.is_dir() {
+            let is_new = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if folder == self.folder || is_new {
                 continue;
             }
-            let Ok(lock) = OpenOptions::new().write(true).open(folder.join(LOCK)) else { continue };
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(e)) => return Err(fault(&folder)(e)),
+            if let Err(error) = self.take(&folder) {
+                tracing::warn!(%error, "what another process has left cannot be taken over now");
             }
-            for segment in segments(&folder)? {
-                if let Some(name) = segment.file_name() {
-                    std::fs::rename(&segment, self.folder.join(name)).map_err(fault(&segment))?;
-                }
-            }
-            // What is damaged stays, and its folder with it.
-            let _ = std::fs::remove_file(folder.join(LOCK));
-            let _ = std::fs::remove_dir(&folder);
         }
+    }
+
+    fn take(&self, folder: &Path) -> Result<()> {
+        let Ok(lock) = OpenOptions::new().write(true).open(folder.join(LOCK)) else { return Ok(()) };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(e)) => return Err(fault(folder)(e)),
+        }
+        // Somebody else may have taken everything just before.
+        let left = if folder.exists() { segments(folder)? } else { Vec::new() };
+        for segment in left {
+            if let Some(name) = segment.file_name() {
+                std::fs::rename(&segment, self.folder.join(name)).map_err(fault(&segment))?;
+            }
+        }
+        // What is damaged stays, and its folder with it.
+        let _ = std::fs::remove_file(folder.join(LOCK));
+        let _ = std::fs::remove_dir(folder);
         Ok(())
+    }
+
+    /// Bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        let sizes = segments(&self.folder).unwrap_or_default().into_iter();
+        sizes.filter_map(|path| Some(path.metadata().ok()?.len())).sum()
     }
 
     /// Writes whole lines, and has the disk keep them. A failure leaves nothing of them.
@@ -138,7 +156,10 @@ impl Spool {
     /// # Errors
     /// [`recs_core::Error::Io`].
     pub(super) fn remove(&self, segment: &Path) -> Result<()> {
-        std::fs::remove_file(segment).map_err(fault(segment))
+        match std::fs::remove_file(segment) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(fault(segment)),
+        }
     }
 
     /// Puts a file aside that holds lines that nobody can read.
@@ -186,7 +207,7 @@ mod tests {
         let second = Spool::open(folder.path()).unwrap();
         assert!(second.sealed().unwrap().is_empty(), "the first one lives");
         drop(first);
-        second.take_over().unwrap();
+        second.take_over();
         let left = second.sealed().unwrap();
         let texts: Vec<_> = left.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
         assert_eq!(texts, ["1\n", "2\n3\n"]);

@@ -13,19 +13,25 @@ const STEPS_AN_OCTAVE: f64 = 4.0;
 #[derive(Debug)]
 pub(super) struct Traffic {
     bins: [AtomicU64; BINS],
+    requests: AtomicU64,
     /// Answers with a status from 500.
     failed: AtomicU64,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        Self { bins: std::array::from_fn(|_| AtomicU64::new(0)), failed: AtomicU64::new(0) }
+        let [requests, failed] = [AtomicU64::new(0), AtomicU64::new(0)];
+        Self { bins: std::array::from_fn(|_| AtomicU64::new(0)), requests, failed }
     }
 }
 
 impl Traffic {
-    pub(super) fn count(&self, has_failed: bool, took: Duration) {
-        self.bins[bin(took)].fetch_add(1, Ordering::Relaxed);
+    /// `took` of those whose time says something: a batch takes as long as it is.
+    pub(super) fn count(&self, has_failed: bool, took: Option<Duration>) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(took) = took {
+            self.bins[bin(took)].fetch_add(1, Ordering::Relaxed);
+        }
         if has_failed {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -33,7 +39,8 @@ impl Traffic {
 
     fn read(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts { bins: self.bins.iter().map(read).collect(), failed: read(&self.failed) }
+        let (requests, failed) = (read(&self.requests), read(&self.failed));
+        Counts { bins: self.bins.iter().map(read).collect(), requests, failed }
     }
 }
 
@@ -50,6 +57,7 @@ fn seconds(bin: usize) -> f64 {
 #[derive(Debug, Clone, Default)]
 struct Counts {
     bins: Vec<u64>,
+    requests: u64,
     failed: u64,
 }
 
@@ -64,7 +72,7 @@ pub struct TrafficReport {
     pub failed: u64,
     /// Failed of all; 0 without requests.
     pub error_rate: f64,
-    /// Milliseconds, within 9 %; None without requests.
+    /// Milliseconds for a single list, within 9 %; None without such requests.
     pub p50_ms: Option<f64>,
     /// The same.
     pub p95_ms: Option<f64>,
@@ -85,21 +93,33 @@ impl TrafficWindow {
         }
     }
 
-    /// What came since the beginning of what is kept; of the last time alone with `only_last`.
-    pub(super) fn report(&self, only_last: bool) -> TrafficReport {
-        let first = if only_last { self.0.iter().rev().nth(1) } else { self.0.front() };
+    /// What came since the beginning of what is kept.
+    pub(super) fn report(&self) -> TrafficReport {
+        self.since(self.0.front())
+    }
+
+    /// What came lately: as many of the last times as have `least` requests, so that few requests add up to something that can be
+    /// judged.
+    pub(super) fn latest(&self, least: u64) -> TrafficReport {
+        let requests = self.0.back().map_or(0, |(_, counts)| counts.requests);
+        let enough = |(_, counts): &&(Duration, Counts)| requests - counts.requests >= least.max(1);
+        self.since(self.0.iter().rev().skip(1).find(enough).or(self.0.front()))
+    }
+
+    fn since(&self, first: Option<&(Duration, Counts)>) -> TrafficReport {
         let (Some((from, before)), Some((to, after))) = (first, self.0.back()) else {
             return summary(0.0, &Counts::default());
         };
         let bins = after.bins.iter().zip(&before.bins).map(|(after, before)| after - before).collect();
-        summary((*to - *from).as_secs_f64(), &Counts { bins, failed: after.failed - before.failed })
+        let (requests, failed) = (after.requests - before.requests, after.failed - before.failed);
+        summary((*to - *from).as_secs_f64(), &Counts { bins, requests, failed })
     }
 }
 
 fn summary(seconds_long: f64, counts: &Counts) -> TrafficReport {
-    let requests: u64 = counts.bins.iter().sum();
+    let (requests, timed) = (counts.requests, counts.bins.iter().sum::<u64>());
     let quantile = |share: f64| {
-        let wanted = (requests as f64 * share).ceil().max(1.0) as u64;
+        let wanted = (timed as f64 * share).ceil().max(1.0) as u64;
         let mut sum = 0;
         let at = counts.bins.iter().position(|count| {
             sum += count;
@@ -127,10 +147,10 @@ mod tests {
         let (traffic, mut window) = (Traffic::default(), TrafficWindow::default());
         window.tick(&traffic, Duration::ZERO, 60);
         for i in 1..=1000u64 {
-            traffic.count(i % 100 == 0, Duration::from_micros(i * 100));
+            traffic.count(i % 100 == 0, Some(Duration::from_micros(i * 100)));
         }
         window.tick(&traffic, Duration::from_secs(60), 60);
-        let report = window.report(false);
+        let report = window.report();
         assert_eq!(
             (report.seconds, report.requests, report.failed, report.error_rate),
             (60.0, 1000, 10, 0.01)
@@ -140,12 +160,17 @@ mod tests {
             assert!((0.9..1.11).contains(&ratio), "{found:?} beside {expected}");
         }
         window.tick(&traffic, Duration::from_secs(120), 60);
-        assert_eq!((window.report(true).requests, window.report(false).requests), (0, 1000));
-        assert_eq!(window.report(true).p99_ms, None);
+        // The last time had none: those before count until there are enough.
+        assert_eq!((window.latest(1).requests, window.latest(5000).requests), (1000, 1000));
+        traffic.count(true, None);
+        window.tick(&traffic, Duration::from_secs(150), 60);
+        let last = window.latest(1);
+        assert_eq!((last.requests, last.failed, last.seconds, last.p99_ms), (1, 1, 30.0, None));
+        assert_eq!(window.latest(2).requests, 1001);
         for minute in 3..70 {
             window.tick(&traffic, Duration::from_secs(60 * minute), 60);
         }
-        assert_eq!((window.report(false).requests, window.report(false).seconds), (0, 3600.0));
+        assert_eq!((window.report().requests, window.report().seconds), (0, 3600.0));
     }
 
     #[test]

@@ -20,11 +20,14 @@ pub use change::{Action, Change};
 pub use deployment::{Canary, Deployment, KEPT_VERSIONS};
 
 use crate::error::{Error, Result};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use recs_core::artifact::MANIFEST_FILE;
 use recs_core::store::{NumberedLog, TenantRoot};
 
 /// Most tries against others who change the same at the same moment.
 const TRIES: usize = 20;
+/// Entries of the log that are read at a time.
+const READ_AT_ONCE: usize = 16;
 
 /// Who asks for a change, when and why: a line of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,11 +94,8 @@ impl Registry {
     /// As [`Registry::current`].
     pub async fn history(&self, most: usize) -> Result<Vec<Change>> {
         let latest = self.log.latest_number().await?;
-        let mut changes = Vec::new();
-        for number in (1..=latest).rev().take(most) {
-            changes.push(Change::parse(number, &self.log.get(number).await?)?);
-        }
-        Ok(changes)
+        let read = async |number| Change::parse(number, &self.log.get(number).await?);
+        stream::iter((1..=latest).rev().take(most)).map(read).buffered(READ_AT_ONCE).try_collect().await
     }
 
     /// Serves a version from now on; the one before is kept to go back to. A canary of the same version ends.

@@ -4,7 +4,7 @@ use super::super::Problem;
 use super::super::body::JsonBytes;
 use super::super::events::parse_events;
 use super::super::router::Served;
-use super::super::tenant::Loaded;
+use super::super::tenant::Taking;
 use super::{json_response, to_json};
 use crate::error::Error;
 use axum::extract::State;
@@ -20,11 +20,9 @@ struct Kept {
 /// Reads and judges events by the workers; answers when they cannot be lost any more.
 pub(in super::super) async fn events(
     State(served): State<Served>,
-    loaded: Loaded,
+    Taking(monitor): Taking,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let monitor = loaded.watched.as_ref().map(|(monitor, _)| Arc::clone(monitor));
-    let monitor = monitor.filter(|monitor| monitor.takes_events()).ok_or_else(Problem::no_events)?;
     let (state, judge) = (served.state.clone(), Arc::clone(&monitor));
     let read = move || {
         let mut events = parse_events(&body, served.state.host().clock.unix_seconds())?;

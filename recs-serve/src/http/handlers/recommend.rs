@@ -123,7 +123,9 @@ fn answer_batch(served: &Served, loaded: &Loaded, requests: &[Request]) -> Resul
     let total = milliseconds(started);
     let (each, now) =
         (started.elapsed() / requests.len().max(1) as u32, served.state.host().clock.unix_seconds());
-    for (request, Found { list, other }) in requests.iter().zip(&found) {
+    let from = loaded.watched.as_ref().map_or(0, |(monitor, _)| monitor.any_of(requests.len()));
+    let rows = requests.iter().zip(&found).cycle().skip(from).take(requests.len());
+    for (request, Found { list, other }) in rows {
         let by = other.map_or((&*loaded.version, Side::Production), |version| (version, Side::Canary));
         loaded.keep(by, request, list, (each, now));
     }
