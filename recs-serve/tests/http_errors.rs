@@ -1,7 +1,7 @@
 //! Every status that is not 200, and that bad input never makes a 500.
 
 use crate::artifact::{PRODUCTS, host, product_id, retriever};
-use crate::http_client::{app, assert_problem, post_request, send, state, tenant};
+use crate::http_client::{app, assert_problem, post, post_request, send, state, tenant};
 use axum::body::Body;
 use axum::http::{Request, Response, header};
 use proptest::prelude::*;
@@ -288,4 +288,24 @@ async fn states_share_what_they_hold() {
     clone.remove(&tenant("beta"));
     assert_eq!(state.tenants(), [tenant("acme"), tenant("new")]);
     assert!(state.model(&tenant("beta")).is_none() && state.model(&tenant("new")).unwrap().is_none());
+}
+
+/// A body that comes in parts of one byte.
+fn in_crumbs(text: String) -> Body {
+    let bytes = text.into_bytes().into_iter().map(|byte| Ok::<_, std::io::Error>(vec![byte]));
+    Body::from_stream(futures::stream::iter(bytes))
+}
+
+#[tokio::test]
+async fn bodies_in_crumbs_are_put_together_up_to_the_limit() {
+    let request = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5, "num_recommendations": 3});
+    let (status, whole) = post("/recommend", &request).await;
+    let (response, crumbs) = send(app(), post_request("/recommend", in_crumbs(request.to_string()))).await;
+    assert_eq!((status, &whole["recommendations"]), (response.status(), &crumbs["recommendations"]));
+    let mut long = request.to_string();
+    long.push_str(&" ".repeat(3 << 20));
+    let (response, problem) = send(app(), post_request("/recommend", in_crumbs(long.clone()))).await;
+    assert_problem(&response, &problem, 413, "body-too-large");
+    let (response, problem) = send(app(), post_request("/recommend", long)).await;
+    assert_problem(&response, &problem, 413, "body-too-large");
 }

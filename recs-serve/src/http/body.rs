@@ -2,9 +2,12 @@
 
 use super::Problem;
 use super::router::Served;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::pin::Pin;
 
 /// A body that is declared as plain JSON, within the configured limit; not yet parsed.
 pub(super) struct JsonBytes(pub(super) Bytes);
@@ -14,14 +17,30 @@ impl FromRequest<Served> for JsonBytes {
 
     async fn from_request(request: Request, served: &Served) -> Result<Self, Problem> {
         check_declaration(request.headers())?;
-        match Bytes::from_request(request, served).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Problem::too_large(served.state.config().max_body_bytes))
-            }
-            Err(_) => Err(Problem::malformed("the body ended before its time")),
-        }
+        read(request.into_body(), served.state.config().max_body_bytes).await.map(Self)
     }
+}
+
+/// All of a body of at most `most` bytes. Its parts are copied as they come: kept, a part of one byte would hold what it was read into.
+async fn read(mut body: Body, most: usize) -> Result<Bytes, Problem> {
+    let is_too_large = |bytes: usize| bytes > most;
+    if is_too_large(usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)) {
+        return Err(Problem::too_large(most));
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| Problem::malformed("the body ended before its time"))?;
+        // Trailers say nothing.
+        let Ok(part) = frame.into_data() else { continue };
+        if is_too_large(whole.len() + part.len()) {
+            return Err(Problem::too_large(most));
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(part);
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole.freeze())
 }
 
 fn check_declaration(headers: &HeaderMap) -> Result<(), Problem> {

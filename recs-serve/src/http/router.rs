@@ -6,7 +6,7 @@ use super::handlers::{
 use super::{AppState, Auth, Problem};
 use super::{observe, openapi};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -27,7 +27,6 @@ pub(super) struct Served {
 /// a new one, which the span `request` has as well; `/metrics` counts. The runtime that serves it needs tokio's timer
 /// (`enable_time`).
 pub fn router(state: AppState, auth: Auth) -> Router {
-    let max_body_bytes = state.config().max_body_bytes;
     let descriptions = [false, true].map(|keys| Bytes::from(openapi::document(keys).to_string()));
     let describe = async move |State(served): State<Served>| {
         json_response(descriptions[usize::from(served.auth.asks_for_keys())].clone())
@@ -42,7 +41,6 @@ pub fn router(state: AppState, auth: Auth) -> Router {
         .nest("/v1/tenants/{tenant}", tenant_routes().merge(tenant_probes()))
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(served.clone(), observe::observe))
         .with_state(served)

@@ -2,7 +2,7 @@
 
 use super::{Context, keys};
 use crate::args::ServeArgs;
-use crate::config::{NotifySettings, ServeSettings};
+use crate::config::NotifySettings;
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 
 /// How often keys and versions are looked for: a revoked key opens nothing after so long, as long as the store answers.
 const LOOK: Duration = Duration::from_secs(5);
+/// Open files that are no connections.
+const OTHER_FILES: usize = 128;
 const NO_KEYS: &str = "requests from other machines need a key, and after the first was made all do: make one with \
                        `recs keys add`, or listen on 127.0.0.1 before there is any";
 
@@ -48,8 +50,7 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
         state.retire();
         tokio::time::sleep(grace).await;
     };
-    let served =
-        recs_serve::http::serve(listener, router(state.clone(), auth), &ServerConfig::default(), stop).await;
+    let served = recs_serve::http::serve(listener, router(state.clone(), auth), &server(), stop).await;
     // What was gathered since the last time.
     let kept = monitor.finish().await;
     served?;
@@ -61,12 +62,28 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
     Ok(report)
 }
 
+/// As many connections as there may be open files, beside some for everything else; where the system allows more, it is asked for
+/// more: with the usual 1,024 a thousand silent clients would keep all others out.
+fn server() -> ServerConfig {
+    let config = ServerConfig::default();
+    let files = rlimit::increase_nofile_limit(u64::MAX)
+        .map_or(1024, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let most = files.saturating_sub(OTHER_FILES).max(1);
+    if most < config.max_connections {
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: this process may have {files} open files, so {most} connections: raise the limit (ulimit -n)"
+        );
+    }
+    ServerConfig { max_connections: most.min(config.max_connections), ..config }
+}
+
 /// Serves the version that was asked for, and nothing else; otherwise what the registry says from now on, and the latest version
 /// until it says something.
 async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Host) -> Result<()> {
     let (root, tenant, settings) = (&context.root, &context.config.tenant, &context.config.serve);
     let config =
-        DeployConfig { roll_back: settings.roll_back, cache: cache(settings), ..DeployConfig::default() };
+        DeployConfig { roll_back: settings.roll_back, cache: cache(context), ..DeployConfig::default() };
     let deployer = Arc::new(Deployer::new(root, state.live(tenant), host, config)?);
     if let Some(version) = &args.model.model {
         return Ok(deployer.serve(version).await?);
@@ -85,7 +102,7 @@ async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Hos
 /// Keeps and counts what is served, takes events, and tells people.
 fn watch(context: &Context, state: &AppState, host: Host) -> Result<Arc<Monitor>> {
     let (tenant, settings) = (&context.config.tenant, &context.config.serve);
-    let spool = folder(settings.monitor.spool.as_ref(), "XDG_STATE_HOME", ".local/state");
+    let spool = folder(context, settings.monitor.spool.as_ref(), "XDG_STATE_HOME", ".local/state");
     let config = MonitorConfig { spool, ..settings.monitor.clone() };
     let live = state.live(tenant);
     let monitor = Arc::new(Monitor::new(&context.root, live, host, config, notifiers(&settings.notify)?)?);
@@ -117,15 +134,21 @@ fn notifiers(settings: &NotifySettings) -> Result<Vec<Arc<dyn Notifier>>> {
 }
 
 /// Where versions are kept to be mapped.
-fn cache(settings: &ServeSettings) -> Option<PathBuf> {
-    folder(settings.cache.as_ref(), "XDG_CACHE_HOME", ".cache")
+fn cache(context: &Context) -> Option<PathBuf> {
+    folder(context, context.config.serve.cache.as_ref(), "XDG_CACHE_HOME", ".cache")
 }
 
-/// As configured, or where this user's programs keep such things; an empty path is nowhere.
-fn folder(configured: Option<&PathBuf>, variable: &str, below_home: &str) -> Option<PathBuf> {
+/// As configured, relative to the configuration's file, or where this user's programs keep such things; an empty path is nowhere.
+fn folder(
+    context: &Context,
+    configured: Option<&PathBuf>,
+    variable: &str,
+    below_home: &str,
+) -> Option<PathBuf> {
     let value = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     match configured {
-        Some(folder) => Some(folder.clone()).filter(|folder| !folder.as_os_str().is_empty()),
+        Some(folder) if folder.as_os_str().is_empty() => None,
+        Some(folder) => Some(context.config.path(folder)),
         None => value(variable)
             .or_else(|| Some(value("HOME")?.join(below_home)))
             .map(|folder| folder.join("recs")),
