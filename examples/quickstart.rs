@@ -24,6 +24,8 @@ use recs_etl::engine::{DataFusionConfig, DataFusionEngine, Tables};
 use recs_etl::extract::{ExtractConfig, ProductColumns, TransactionColumns, extract};
 use recs_etl::source::{ParquetConfig, ParquetSource};
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
+use recs_serve::index::IndexConfig;
+use recs_serve::model::publish as publish_model;
 use recs_serve::retriever::{Host, Request, Retriever};
 use recs_serve::workers::Workers;
 use recs_train::{Fitted, LoadOptions, TrainConfig, TrainData, Trainer};
@@ -184,7 +186,8 @@ fn print_table(fitted: &Fitted) {
 /// Stage 4: a version is published as a whole or not at all, every file with its SHA-256.
 async fn publish(fitted: Fitted, root: &TenantRoot) -> Result<(), Failure> {
     println!("4. Publish the model");
-    let manifest = fitted.into_artifact("v1")?.publish(root, "2018-01-02T00:00:00Z").await?;
+    let (artifact, index) = (fitted.into_artifact("v1")?, IndexConfig::default());
+    let manifest = publish_model(&artifact, root, "2018-01-02T00:00:00Z", &index, &Workers::new(0)?).await?;
     for (file, digest) in &manifest.files {
         println!("   {file:<22} {:>9} bytes  sha256 {}…", digest.size_bytes, &digest.sha256[..12]);
     }

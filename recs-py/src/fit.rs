@@ -7,6 +7,8 @@ use recs_core::artifact::ModelArtifact;
 use recs_core::schema::Schema;
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
+use recs_serve::index::IndexConfig;
+use recs_serve::model::publish;
 use recs_serve::retriever::Retriever;
 use recs_train::data::SplitKind;
 use recs_train::trainer::evaluate_artifact;
@@ -98,7 +100,8 @@ impl Model {
     pub(crate) fn save(&self, root: &TenantRoot, version: &str, context: &Context) -> Result<Self> {
         let mut artifact = self.artifact.clone();
         version.clone_into(&mut artifact.metadata.model_version);
-        context.wait(artifact.publish(root, &jiff::Timestamp::now().to_string()))?;
+        let (now, index) = (jiff::Timestamp::now().to_string(), IndexConfig::default());
+        context.wait(publish(&artifact, root, &now, &index, &context.host.workers))?;
         Ok(Self { artifact, retriever: Mutex::new((std::process::id(), self.retriever(context)?)) })
     }
 

@@ -6,9 +6,11 @@ use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::bulk::{Asked, BulkConfig, BulkReport, all_customers, recommend_all};
 use recs_serve::deploy::{DeployConfig, Deployer, Live};
+use recs_serve::index::IndexConfig;
 use recs_serve::monitor::{Event, Monitor, MonitorConfig, Outcome, Outcomes};
 use recs_serve::registry::{By, Registry};
 use recs_serve::retriever::{Request, Retriever};
+use recs_serve::workers::Workers;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -26,9 +28,14 @@ fn root(folder: &Path) -> TenantRoot {
     Store::local(&folder.join("store")).unwrap().tenant(&TenantId::new("acme").unwrap()).unwrap()
 }
 
+/// Searched by a graph, so that there are two files to write.
+fn graph() -> IndexConfig {
+    IndexConfig { exact_up_to: 0, ..IndexConfig::default() }
+}
+
 fn deployer(folder: &Path) -> (Arc<Live>, Deployer) {
     let (live, cache) = (Arc::new(Live::default()), Some(folder.join("cache")));
-    let config = DeployConfig { cache, ..DeployConfig::default() };
+    let config = DeployConfig { cache, index: graph(), ..DeployConfig::default() };
     (Arc::clone(&live), Deployer::new(&root(folder), live, host(), config).unwrap())
 }
 
@@ -73,13 +80,24 @@ async fn deploys_until_it_is_killed() {
     deployer.refresh().await.unwrap();
 }
 
+/// Versions that bring their index along, or not.
+async fn published(root: &TenantRoot, brings_index: bool) {
+    for version in ["v1", "v2"] {
+        let (artifact, created_at) = (artifact(version), "2026-01-01T00:00:00Z");
+        if brings_index {
+            let workers = Workers::new(1).unwrap();
+            recs_serve::model::publish(&artifact, root, created_at, &graph(), &workers).await.unwrap();
+        } else {
+            artifact.publish(root, created_at).await.unwrap();
+        }
+    }
+}
+
 /// Kills a deployment of v2 at a place, and gives what a new server serves.
-async fn killed(at: &str, is_damaged: bool) -> String {
+async fn killed(at: &str, is_damaged: bool, brings_index: bool) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (folder, root) = (folder.path(), root(folder.path()));
-    for version in ["v1", "v2"] {
-        artifact(version).publish(&root, "2026-01-01T00:00:00Z").await.unwrap();
-    }
+    published(&root, brings_index).await;
     if is_damaged {
         root.model("v2").unwrap().put("weights.safetensors", "damaged".into()).await.unwrap();
     }
@@ -104,7 +122,7 @@ async fn killed(at: &str, is_damaged: bool) -> String {
 
 #[tokio::test]
 async fn killed_at_every_write_and_started_again_it_serves_what_the_registry_says() {
-    assert_eq!(killed("registry-append", false).await, "v1");
+    assert_eq!(killed("registry-append", false, false).await, "v1");
     for at in [
         "registry-appended",
         "deploy-load",
@@ -113,10 +131,16 @@ async fn killed_at_every_write_and_started_again_it_serves_what_the_registry_say
         "cache-written",
         "cache-synced",
         "cache-renamed",
+        "cache-create+1",
+        "cache-renamed+1",
         "deploy-built",
         "deploy-swap",
     ] {
-        assert_eq!(killed(at, false).await, "v2", "{at}");
+        assert_eq!(killed(at, false, false).await, "v2", "{at}");
+        // Then nothing is fetched but what is mapped.
+        if at != "deploy-fetched" {
+            assert_eq!(killed(at, false, true).await, "v2", "{at}, index brought along");
+        }
     }
 }
 
@@ -124,7 +148,7 @@ async fn killed_at_every_write_and_started_again_it_serves_what_the_registry_say
 async fn killed_while_it_goes_back_it_goes_back_after_all() {
     // The second change of the registry is the way back.
     for at in ["deploy-load", "registry-append+1", "registry-appended+1", "deploy-swap"] {
-        assert_eq!(killed(at, true).await, "v1", "{at}");
+        assert_eq!(killed(at, true, false).await, "v1", "{at}");
     }
 }
 

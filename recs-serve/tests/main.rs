@@ -35,6 +35,7 @@ mod model;
 mod monitor;
 #[cfg(feature = "http")]
 mod openapi;
+mod published;
 mod refresh;
 mod registry;
 #[cfg(all(feature = "qdrant", feature = "pgvector", feature = "testing"))]

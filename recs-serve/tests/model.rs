@@ -2,6 +2,7 @@
 
 use crate::artifact::{FORGOTTEN, NOW, OLD_TOWN, PRODUCTS, artifact, host, product_id};
 use recs_serve::Error;
+use recs_serve::index::IndexConfig;
 use recs_serve::model::ServingModel;
 use recs_serve::retriever::{Request, Retriever};
 use std::path::Path;
@@ -42,7 +43,7 @@ fn mapped_it_answers_as_it_did_in_memory() {
     let model = || ServingModel::new(Arc::new(artifact("v1"))).unwrap();
     let in_memory = Retriever::serving(model(), host(), 1).unwrap();
     for prepared in [false, true] {
-        let model = if prepared { model().prepared().unwrap() } else { model() };
+        let model = if prepared { model().prepared(&IndexConfig::default()).unwrap() } else { model() };
         write(&model, &path);
         let mapped = Retriever::serving(ServingModel::map(&path).unwrap(), host(), 1).unwrap();
         assert_eq!(mapped.metadata(), in_memory.metadata());
@@ -67,7 +68,10 @@ fn mapped_it_answers_as_it_did_in_memory() {
 fn sections_of_other_models_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("v1.recs");
-    write(&ServingModel::new(Arc::new(artifact("v1"))).unwrap().prepared().unwrap(), &path);
+    write(
+        &ServingModel::new(Arc::new(artifact("v1"))).unwrap().prepared(&IndexConfig::default()).unwrap(),
+        &path,
+    );
     let whole = std::fs::read(&path).unwrap();
     let directory_bytes = u32::from_le_bytes(whole[12..16].try_into().unwrap()) as usize;
     let directory: serde_json::Value = serde_json::from_slice(&whole[24..24 + directory_bytes]).unwrap();

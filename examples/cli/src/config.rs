@@ -12,6 +12,8 @@ use recs_etl::extract::{ExtractConfig, OutputColumns};
 use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
+use recs_serve::deploy::GateConfig;
+use recs_serve::index::IndexConfig;
 use recs_serve::monitor::MonitorConfig;
 use recs_train::search::SearchConfig;
 use recs_train::tracking::mlflow::MlflowConfig;
@@ -125,6 +127,10 @@ pub(crate) struct ServeSettings {
     pub(crate) threads: usize,
     /// Folder on this machine's disk where versions are kept to be mapped, ~/.cache/recs unless given; "": read into memory.
     pub(crate) cache: Option<PathBuf>,
+    /// Which index a catalogue is searched by; training publishes it with the version.
+    pub(crate) index: IndexConfig,
+    /// What a version must fulfil before it serves.
+    pub(crate) gate: GateConfig,
     /// Take a version out of the registry that proves unfit where it is tried before it serves, or while it does.
     pub(crate) roll_back: bool,
     /// Seconds between `/readyz` saying no and the door closing, when the server is told to end: for load balancers to notice.
@@ -141,6 +147,8 @@ impl Default for ServeSettings {
             listen: "127.0.0.1:8080".into(),
             threads: 0,
             cache: None,
+            index: IndexConfig::default(),
+            gate: GateConfig::default(),
             roll_back: true,
             grace_seconds: 0,
             monitor: MonitorConfig::default(),

@@ -5,6 +5,7 @@
 //! vocabularies.json       ids and buckets      candidates.parquet    id, name, category, ..., vector
 //! customers.parquet       id, products, counts, last day, segment
 //! model_metadata.json     sizes, hyperparameters, test metrics       training_stats.json
+//! index.*                 what a server maps; made by recs-serve, where the publisher has it
 //! ```
 //!
 //! | file | what |
@@ -16,8 +17,11 @@
 //! | `segment.rs` | [`segment_share`]: what customers are given of whom nothing is known |
 //! | `tables.rs` | their Parquet form (feature `tables`) |
 //! | `model.rs` | [`ModelArtifact`]: publish and load (feature `tables`) |
+//! | `attachment.rs` | [`Attachment`]: files of a version that others make and read (feature `tables`) |
 //! | `refresh/` | [`refresh_candidates`]: another list of products, without training (feature `tables`) |
 
+#[cfg(feature = "tables")]
+mod attachment;
 mod catalogue;
 mod digest;
 mod manifest;
@@ -30,6 +34,8 @@ mod segment;
 #[cfg(feature = "tables")]
 mod tables;
 
+#[cfg(feature = "tables")]
+pub use attachment::Attachment;
 pub use catalogue::{CANDIDATES_FILE, CUSTOMERS_FILE, Candidates, Customers};
 pub use digest::{Digest, DigestReader, DigestWriter};
 pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};

@@ -1,6 +1,9 @@
 //! Publishing and loading a model version.
 
-use super::{ARTIFACT_FORMAT_VERSION, Candidates, Customers, Digest, MANIFEST_FILE, Manifest, ModelMetadata};
+use super::{
+    ARTIFACT_FORMAT_VERSION, Attachment, Candidates, Customers, Digest, MANIFEST_FILE, Manifest,
+    ModelMetadata,
+};
 use super::{CANDIDATES_FILE, CUSTOMERS_FILE};
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, WEIGHTS_FILE, Weights};
@@ -46,6 +49,19 @@ impl ModelArtifact {
     /// is at, [`Error::Store`]; those of [`ModelArtifact::load`] for a model that could not be loaded again. Nothing
     /// half-written is visible, and what was written is deleted.
     pub async fn publish(&self, root: &TenantRoot, created_at: &str) -> Result<Manifest> {
+        self.publish_with(root, created_at, Vec::new()).await
+    }
+
+    /// As [`ModelArtifact::publish`], with files that others read.
+    ///
+    /// # Errors
+    /// As [`ModelArtifact::publish`], those of the attachments, and [`Error::Document`] for one that has the name of another file.
+    pub async fn publish_with(
+        &self,
+        root: &TenantRoot,
+        created_at: &str,
+        attachments: Vec<Attachment>,
+    ) -> Result<Manifest> {
         let version = &self.metadata.model_version;
         let folder = root.model(version)?;
         self.validate()?;
@@ -59,7 +75,7 @@ impl ModelArtifact {
             }
             publication => publication?,
         };
-        let files = match self.put_files(&mut publication).await {
+        let files = match self.put_files(&mut publication, attachments).await {
             Ok(files) => files,
             Err(e) => {
                 publication.abort().await;
@@ -96,7 +112,11 @@ impl ModelArtifact {
         Err(Error::Shape { file, tensor: "vector".into(), expected, got: vectors.shape().to_vec() })
     }
 
-    async fn put_files(&self, publication: &mut Publication) -> Result<BTreeMap<String, Digest>> {
+    async fn put_files(
+        &self,
+        publication: &mut Publication,
+        attachments: Vec<Attachment>,
+    ) -> Result<BTreeMap<String, Digest>> {
         let mut files = BTreeMap::new();
         let documents = [
             (MODEL_FILE, json(&self.config, MODEL_FILE)?),
@@ -120,6 +140,16 @@ impl ModelArtifact {
         let (candidates, customers) = (Arc::clone(&self.candidates), Arc::clone(&self.customers));
         let write = move |out: &mut (dyn std::io::Write + Send)| customers.write_parquet(&candidates, out);
         files.insert(CUSTOMERS_FILE.into(), publication.put_with(CUSTOMERS_FILE, write).await?.1);
+        for Attachment { name, fill } in attachments {
+            if name == MANIFEST_FILE || files.contains_key(&name) {
+                return Err(Error::document(
+                    publication.store().show(&name),
+                    "is a file of the model itself",
+                ));
+            }
+            let (_, digest) = publication.put_with(&name, fill).await?;
+            files.insert(name, digest);
+        }
         Ok(files)
     }
 

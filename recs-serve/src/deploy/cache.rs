@@ -1,12 +1,13 @@
 //! Versions on this machine's disk, ready to be mapped.
 
 use crate::error::{Error, Result};
-use crate::index::{HnswIndex, Index};
-use crate::model::ServingModel;
+use crate::index::{HnswIndex, Index, IndexConfig};
+use crate::model::{GRAPH_FILE, SERVED_FILE, ServingModel};
+use recs_core::artifact::{ArtifactFiles, Manifest};
 use recs_core::observe::CancelToken;
 use recs_core::store::TenantRoot;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,25 @@ impl Cache {
         self.folder.join(format!("{version}.{digest}.{MODEL}"))
     }
 
+    /// Copies to `place` what the version brings along to be mapped, as far as that is not there.
+    ///
+    /// # Errors
+    /// Those of [`ArtifactFiles::read_attachment`]; `Io` when the disk takes no file.
+    pub(super) async fn fetch(place: &Path, root: &TenantRoot, manifest: &Manifest) -> Result<()> {
+        for (name, place) in [(GRAPH_FILE, place.with_extension(GRAPH)), (SERVED_FILE, place.to_owned())] {
+            if !manifest.files.contains_key(name) || place.exists() {
+                continue;
+            }
+            let keep = move |source: &mut (dyn io::Read + Send)| {
+                put(&place, |out| {
+                    io::copy(source, out).map_err(|e| recs_core::Error::io(&place, e)).map(drop)
+                })
+            };
+            ArtifactFiles::read_attachment(root, manifest, name, keep).await?;
+        }
+        Ok(())
+    }
+
     /// Maps the file at `place`, if there is a sound one.
     pub(super) fn map(place: &Path) -> Option<ServingModel> {
         place.exists().then(|| sound(place, ServingModel::map(place))).flatten()
@@ -44,7 +64,8 @@ impl Cache {
 
     /// Writes a model to `place` and maps it. A disk that takes no file costs memory, no failure: then the model is given back.
     pub(super) fn keep(place: &Path, model: ServingModel) -> ServingModel {
-        match put(place, |out| model.write(out, place)).and_then(|()| ServingModel::map(place)) {
+        let written = put(place, |out| model.write_all(out).map_err(|e| recs_core::Error::io(place, e)));
+        match written.map_err(Error::Core).and_then(|()| ServingModel::map(place)) {
             Ok(mapped) => mapped,
             Err(error) => {
                 tracing::warn!(%error, "a model is served from memory instead of a mapped file");
@@ -57,19 +78,20 @@ impl Cache {
     ///
     /// # Errors
     /// Those of [`ServingModel::index`].
-    pub(super) fn index(place: &Path, model: &ServingModel) -> Result<Index> {
+    pub(super) fn index(place: &Path, model: &ServingModel, config: &IndexConfig) -> Result<Index> {
         let graph = place.with_extension(GRAPH);
-        if graph.exists()
+        if model.has_graph(config)
+            && graph.exists()
             && let Some(index) = sound(&graph, model.open_graph(&graph))
         {
             return Ok(Index::Hnsw(index));
         }
-        let index = model.index(&CancelToken::new())?;
+        let index = model.index(config, &CancelToken::new())?;
         let Index::Hnsw(built) = &index else { return Ok(index) };
         let write = |out: &mut BufWriter<File>| {
-            out.write_all(built.bytes()).map_err(|e| Error::Core(recs_core::Error::io(&graph, e)))
+            out.write_all(built.bytes()).map_err(|e| recs_core::Error::io(&graph, e))
         };
-        let mapped = put(&graph, write).and_then(|()| model.open_graph(&graph));
+        let mapped = put(&graph, write).map_err(Error::Core).and_then(|()| model.open_graph(&graph));
         let warn =
             |error: &Error| tracing::warn!(%error, "a graph is searched in memory, not in a mapped file");
         let mapped: Option<HnswIndex> = mapped.inspect_err(warn).ok();
@@ -109,7 +131,11 @@ fn is_ours(rest: &str) -> bool {
 fn sound<T>(path: &Path, read: Result<T>) -> Option<T> {
     read.inspect_err(|error| {
         tracing::warn!(%error, "a file of the cache cannot be used: it is made again");
-        if matches!(error, Error::Index { .. } | Error::Core(recs_core::Error::Corrupt { .. })) {
+        if matches!(
+            error,
+            Error::Index { .. }
+                | Error::Core(recs_core::Error::Corrupt { .. } | recs_core::Error::Version { .. })
+        ) {
             let _ = fs::remove_file(path);
         }
     })
@@ -117,11 +143,14 @@ fn sound<T>(path: &Path, read: Result<T>) -> Option<T> {
 }
 
 /// Writes a file beside its place, has the disk keep it, and renames it.
-fn put(place: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+fn put(
+    place: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> recs_core::Result<()>,
+) -> recs_core::Result<()> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|e| Error::config("cache", format!("no random bytes: {e}")))?;
+    getrandom::fill(&mut random).map_err(|e| recs_core::Error::io(place, io::Error::other(e)))?;
     let unfinished = place.with_extension(format!("{:016x}.{UNFINISHED}", u64::from_le_bytes(random)));
-    let failed = |source| Error::Core(recs_core::Error::io(&unfinished, source));
+    let failed = |source| recs_core::Error::io(&unfinished, source);
     let written = (|| {
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder).map_err(failed)?;

@@ -4,6 +4,7 @@ use super::cache::Cache;
 use super::gate::{GateConfig, examine};
 use super::{Live, ModelMemory, Serving, Split, Trial, Version};
 use crate::error::{Error, Result};
+use crate::index::IndexConfig;
 use crate::model::ServingModel;
 use crate::registry::{By, Canary, Deployment, Registry};
 use crate::retriever::{Host, Request, Retriever};
@@ -30,6 +31,8 @@ pub struct DeployConfig {
     pub watch_seconds: u64,
     /// More failures than this share of the requests (of 20 at least), and it is rolled back.
     pub max_failures: f64,
+    /// Which index a catalogue is searched by.
+    pub index: IndexConfig,
     /// Threads that build an index while others answer.
     pub build_threads: usize,
     /// A folder on this machine's disk where versions are kept as they are served, to be mapped: then a version takes hardly any
@@ -45,6 +48,7 @@ impl Default for DeployConfig {
             roll_back: true,
             watch_seconds: 300,
             max_failures: 0.02,
+            index: IndexConfig::default(),
             build_threads: 1,
             cache: None,
         }
@@ -94,11 +98,11 @@ impl Trying {
             return Err(Error::model(format!("its version is {found:?}, not {:?}", self.version)));
         }
         let index = || match place {
-            Some(place) => Cache::index(place, &model),
-            None => model.index(&CancelToken::new()),
+            Some(place) => Cache::index(place, &model, &self.config.index),
+            None => model.index(&self.config.index, &CancelToken::new()),
         };
         // Everything but a graph is a moment's work.
-        let index = match model.has_graph() {
+        let index = match model.has_graph(&self.config.index) {
             true => Workers::new(self.config.build_threads)?.install(index)?,
             false => index()?,
         };
@@ -218,7 +222,10 @@ impl Deployer {
     /// `is_back`: it served before, and is not compared with what serves now.
     async fn load_as(&self, version: &str, is_back: bool) -> Result<Arc<Retriever>> {
         fail::fail_point!("deploy-load");
-        let place = self.place(version).await?;
+        let place = match &self.cache {
+            Some(cache) => Some(self.fetched(cache, version).await?),
+            None => None,
+        };
         if let Some(place) = place.clone() {
             let trial = self.trial(version, is_back);
             let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
@@ -231,17 +238,11 @@ impl Deployer {
                 }
             }
         }
-        let files = match ArtifactFiles::fetch(&self.root, version).await {
-            // What came damaged, or while it was being put in place, may be whole the second time: a version is not blamed for its way.
-            Err(recs_core::Error::Digest { .. } | recs_core::Error::NotFound { .. }) => {
-                ArtifactFiles::fetch(&self.root, version).await?
-            }
-            files => files?,
-        };
+        let files = twice(|| async { Ok(ArtifactFiles::fetch(&self.root, version).await?) }).await?;
         let trial = self.trial(version, is_back);
         fail::fail_point!("deploy-fetched");
         let read = move || {
-            let model = ServingModel::new(Arc::new(files.open()?))?.prepared()?;
+            let model = ServingModel::new(Arc::new(files.open()?))?.prepared(&trial.config.index)?;
             let model = match &place {
                 Some(place) => Cache::keep(place, model),
                 None => model,
@@ -262,11 +263,18 @@ impl Deployer {
         }
     }
 
-    /// Where the version is kept on this machine's disk.
-    async fn place(&self, version: &str) -> Result<Option<PathBuf>> {
-        let Some(cache) = &self.cache else { return Ok(None) };
-        let (_, digest) = ArtifactFiles::manifest(&self.root, version).await?;
-        Ok(Some(cache.place(version, &digest.sha256)))
+    /// Where the version is kept on this machine's disk, or is to be; what it [brings along](crate::model::publish) is there.
+    async fn fetched(&self, cache: &Cache, version: &str) -> Result<PathBuf> {
+        let (manifest, digest) = ArtifactFiles::manifest(&self.root, version).await?;
+        let place = cache.place(version, &digest.sha256);
+        match twice(|| Cache::fetch(&place, &self.root, &manifest)).await {
+            // A disk that takes no file costs memory, no failure.
+            Err(error @ Error::Core(recs_core::Error::Io { .. })) => {
+                tracing::warn!(%error, version, "a version is read into memory instead of mapped");
+            }
+            done => done?,
+        }
+        Ok(place)
     }
 
     /// Serves a version that the registry does not speak of, until it does.
@@ -464,6 +472,14 @@ impl Part {
             Self::Canary => "canary",
             Self::Shadow => "shadow",
         }
+    }
+}
+
+/// What came damaged, or while it was being put in place, may be whole the second time: a version is not blamed for its way.
+async fn twice<T, F: Future<Output = Result<T>>>(get: impl Fn() -> F) -> Result<T> {
+    match get().await {
+        Err(Error::Core(recs_core::Error::Digest { .. } | recs_core::Error::NotFound { .. })) => get().await,
+        done => done,
     }
 }
 

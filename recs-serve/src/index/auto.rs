@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// How [`Index::auto`] chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexConfig {
     /// Catalogues of at most so many numbers (products times width) are searched exactly. The default, 200,000 products of 64

@@ -2,24 +2,28 @@
 //!
 //! ```text
 //! ModelArtifact -> ServingModel::new -> Retriever
-//!                       write -> model.recs -> map
+//!                       write -> index.recs -> map
 //! ```
 //!
 //! | file | what |
 //! |---|---|
 //! | `sections.rs` | the file: named arrays, each with its checksum |
+//! | `publish.rs` | [`publish()`]: it goes with the version that is published |
 //! | `products.rs`, `customers.rs`, `popular.rs` | catalogue, purchases, bestsellers |
 //! | `towers.rs` | vocabulary and query tower |
 
 mod customers;
 mod popular;
 mod products;
+mod publish;
 mod sections;
 mod towers;
 
 pub(crate) use customers::Buyers;
 pub(crate) use popular::{Popular, Ranked, Segment};
 pub(crate) use products::Products;
+pub use publish::publish;
+pub(crate) use publish::{GRAPH_FILE, SERVED_FILE};
 
 use crate::error::{Error, Result};
 use crate::index::{HnswIndex, Index, IndexConfig};
@@ -83,10 +87,10 @@ impl ServingModel {
     ///
     /// # Errors
     /// [`Error::Core`] for vectors that are not finite.
-    pub fn prepared(mut self) -> Result<Self> {
+    pub fn prepared(mut self, config: &IndexConfig) -> Result<Self> {
         if self.codes.is_none() {
             let Products { vectors, dim, .. } = &self.products;
-            self.codes = Index::codes(vectors, *dim, &IndexConfig::default())?;
+            self.codes = Index::codes(vectors, *dim, config)?;
         }
         Ok(self)
     }
@@ -96,18 +100,22 @@ impl ServingModel {
     /// # Errors
     /// [`Error::Core`] with what `out` said; `path` is named.
     pub fn write(&self, out: &mut impl Write, path: &Path) -> Result<()> {
-        self.sections(path).write(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+        self.write_all(out).map_err(|source| Error::Core(recs_core::Error::io(path, source)))
+    }
+
+    pub(crate) fn write_all(&self, out: &mut impl Write) -> std::io::Result<()> {
+        self.sections("").write(out)
     }
 
     /// Bytes of its arrays, in memory or in a mapped file. What makes up the index beside the vectors is in it if it was
     /// [`prepared`](ServingModel::prepared).
     pub fn bytes(&self) -> u64 {
-        self.sections(Path::new("")).len()
+        self.sections("").len()
     }
 
     /// Its arrays by name; copies none.
-    fn sections(&self, path: &Path) -> Sections {
-        let mut sections = Sections::new(path.display().to_string());
+    fn sections(&self, file: &str) -> Sections {
+        let mut sections = Sections::new(file.to_owned());
         self.products.put(&mut sections);
         self.customers.put(&mut sections);
         self.popular.put(&mut sections);
@@ -130,14 +138,14 @@ impl ServingModel {
     ///
     /// # Errors
     /// As [`Index::auto`].
-    pub fn index(&self, cancel: &CancelToken) -> Result<Index> {
+    pub fn index(&self, config: &IndexConfig, cancel: &CancelToken) -> Result<Index> {
         let (vectors, dim) = (self.products.vectors.clone(), self.products.dim);
-        Index::of_slab(vectors, dim, self.codes.clone(), &IndexConfig::default(), cancel)
+        Index::of_slab(vectors, dim, self.codes.clone(), config, cancel)
     }
 
     /// True for a catalogue that is searched by a graph.
-    pub(crate) fn has_graph(&self) -> bool {
-        Index::is_graph(self.products.vectors.len(), self.products.dim, &IndexConfig::default())
+    pub(crate) fn has_graph(&self, config: &IndexConfig) -> bool {
+        Index::is_graph(self.products.vectors.len(), self.products.dim, config)
     }
 
     /// Maps the graph of the products' vectors.

@@ -149,7 +149,7 @@ impl Sections {
     /// Cost: reads it once.
     ///
     /// # Errors
-    /// `Io` for a file that cannot be mapped, `Corrupt` for one that is damaged or none of these.
+    /// `Io` for a file that cannot be mapped, `Corrupt` for one that is damaged or none of these, `Version`.
     pub(super) fn map(path: &Path) -> Result<Self> {
         let failed = |source| Error::Core(recs_core::Error::io(path, source));
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -162,7 +162,7 @@ impl Sections {
     /// Reads a file that lies in memory, from a multiple of 64 on.
     ///
     /// # Errors
-    /// `Corrupt`, naming `file`.
+    /// `Corrupt` and `Version`, naming `file`.
     pub(super) fn read(bytes: &Bytes, file: String) -> Result<Self> {
         let mut sections = Self { file, ..Self::default() };
         let word = |at: usize| {
@@ -176,7 +176,8 @@ impl Sections {
             return Err(sections.refuse("it is no served model"));
         }
         if word(8) != VERSION {
-            return Err(sections.refuse(format!("it has version {}, this program reads {VERSION}", word(8))));
+            let (got, oldest, newest) = (word(8), VERSION, VERSION);
+            return Err(Error::Core(recs_core::Error::Version { file: sections.file, got, oldest, newest }));
         }
         let end = HEAD_BYTES + word(12) as usize;
         let directory = bytes.get(HEAD_BYTES..end).filter(|of| of.len() <= MAX_DIRECTORY_BYTES);
@@ -264,6 +265,7 @@ mod tests {
             match Sections::read(&aligned(&changed), "memory".into()) {
                 // Zeros between the sections, and the unused word.
                 Ok(read) => prop_assert_eq!(read, sections()),
+                Err(Error::Core(recs_core::Error::Version { .. })) => prop_assert!((8..12).contains(&at)),
                 Err(error) => prop_assert!(matches!(error, Error::Core(recs_core::Error::Corrupt { .. })), "{error}"),
             }
             let cut = cut % whole.len();

@@ -100,6 +100,13 @@ pub(super) fn put_tower(tower: &TowerModel, sections: &mut Sections) -> Value {
     json!(names)
 }
 
+fn finite(sections: &Sections, name: &str, numbers: Slab<f32>) -> Result<Slab<f32>> {
+    match numbers.iter().all(|x| x.is_finite()) {
+        true => Ok(numbers),
+        false => Err(sections.refuse(format!("its section {name:?} has numbers that are not finite"))),
+    }
+}
+
 /// # Errors
 /// `Corrupt`, and those of [`TowerModel::over`].
 pub(super) fn tower(
@@ -111,14 +118,17 @@ pub(super) fn tower(
     let with_table = config.schema.encodings(Tower::Query).iter().filter(|e| e.has_table());
     let mut tables = Vec::new();
     for (name, encoding) in names.iter().zip(with_table) {
-        tables.push(sections.slab_of(name, vocabulary.table_rows(encoding)? * encoding.width())?);
+        let table = sections.slab_of(name, vocabulary.table_rows(encoding)? * encoding.width())?;
+        tables.push(finite(sections, name, table)?);
     }
     let (mut dense, mut width) = (Vec::new(), config.input_width(Tower::Query));
     for (i, &units) in config.tower(Tower::Query).layers.iter().enumerate() {
-        let kernel: Slab<f32> = sections.slab(&format!("query.dense_{i}.kernel"))?;
+        let name = format!("query.dense_{i}.kernel");
+        let kernel: Slab<f32> = finite(sections, &name, sections.slab(&name)?)?;
         let kernel = Array2::from_shape_vec((width, units), kernel.to_vec());
         let kernel = kernel.map_err(|e| sections.refuse(format!("layer {i} of the tower: {e}")))?;
-        let bias: Slab<f32> = sections.slab_of(&format!("query.dense_{i}.bias"), units)?;
+        let name = format!("query.dense_{i}.bias");
+        let bias: Slab<f32> = finite(sections, &name, sections.slab_of(&name, units)?)?;
         dense.push(Dense { kernel, bias: Array1::from(bias.to_vec()) });
         width = units;
     }

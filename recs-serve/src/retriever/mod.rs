@@ -39,7 +39,7 @@ pub use similar::Similar;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::index::{ScratchPool, VectorIndex};
+use crate::index::{IndexConfig, ScratchPool, VectorIndex};
 use crate::model::{Buyers, Popular, ServingModel};
 use crate::workers::Workers;
 use catalogue::Catalogue;
@@ -116,7 +116,7 @@ impl Retriever {
     /// are not finite.
     pub fn new(artifact: Arc<ModelArtifact>, host: Host) -> Result<Self> {
         let model = ServingModel::new(artifact)?;
-        let index = host.workers.install(|| model.index(&CancelToken::new()))?;
+        let index = host.workers.install(|| model.index(&IndexConfig::default(), &CancelToken::new()))?;
         Self::over(model, Arc::new(index), host)
     }
 
@@ -134,9 +134,10 @@ impl Retriever {
     /// # Errors
     /// As [`Retriever::new`].
     pub fn serving(model: ServingModel, host: Host, threads: usize) -> Result<Self> {
-        let index = match model.has_graph() {
-            true => Workers::new(threads)?.install(|| model.index(&CancelToken::new()))?,
-            false => model.index(&CancelToken::new())?,
+        let index = match model.has_graph(&IndexConfig::default()) {
+            true => Workers::new(threads)?
+                .install(|| model.index(&IndexConfig::default(), &CancelToken::new()))?,
+            false => model.index(&IndexConfig::default(), &CancelToken::new())?,
         };
         Self::over(model, Arc::new(index), host)
     }

@@ -23,12 +23,14 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::output::Report;
 use crate::progress::Terminal;
-use recs_core::artifact::ModelArtifact;
+use recs_core::artifact::{Manifest, ModelArtifact};
 use recs_core::dataset::Dataset;
 use recs_core::observe::CancelToken;
 use recs_core::schema::Schema;
 use recs_core::store::TenantRoot;
 use recs_core::vocab::{MAX_VOCABULARY_BYTES, VOCABULARY_FILE, Vocabulary};
+use recs_serve::model::publish;
+use recs_serve::workers::Workers;
 use std::sync::Arc;
 
 /// What every command has at hand.
@@ -134,5 +136,12 @@ impl Context {
             None => ModelArtifact::latest_version(&self.root).await?,
         };
         Ok(ModelArtifact::load(&self.root, &version).await?)
+    }
+
+    /// Publishes a version with the index that servers map.
+    async fn publish(&self, artifact: &ModelArtifact) -> Result<Manifest> {
+        let (now, settings) = (jiff::Timestamp::now().to_string(), &self.config.serve);
+        let workers = Workers::new(settings.threads)?;
+        Ok(publish(artifact, &self.root, &now, &settings.index, &workers).await?)
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context, args: &RefreshArgs) -> Result<Report>
     });
     let (from, listed, refreshed) = refreshing.await.map_err(|_| Error::Worker { doing: "refreshing" })??;
     let Refreshed { artifact, changes } = refreshed;
-    artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    context.publish(&artifact).await?;
     let mut report = Report::default();
     report.line(format!("model {from} with {listed} listed products:"));
     report.line(format!(

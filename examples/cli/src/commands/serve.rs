@@ -82,8 +82,13 @@ fn server() -> ServerConfig {
 /// until it says something.
 async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Host) -> Result<()> {
     let (root, tenant, settings) = (&context.root, &context.config.tenant, &context.config.serve);
-    let config =
-        DeployConfig { roll_back: settings.roll_back, cache: cache(context), ..DeployConfig::default() };
+    let config = DeployConfig {
+        gate: settings.gate.clone(),
+        roll_back: settings.roll_back,
+        index: settings.index.clone(),
+        cache: cache(context),
+        ..DeployConfig::default()
+    };
     let deployer = Arc::new(Deployer::new(root, state.live(tenant), host, config)?);
     if let Some(version) = &args.model.model {
         return Ok(deployer.serve(version).await?);

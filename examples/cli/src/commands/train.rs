@@ -93,7 +93,7 @@ async fn train(
         tracked.run.log_fitted(&fitted);
     }
     let artifact = fitted.into_artifact(&version)?;
-    let manifest = artifact.publish(&context.root, &jiff::Timestamp::now().to_string()).await?;
+    let manifest = context.publish(&artifact).await?;
     if let Some(tracked) = tracked {
         tracked.run.log_model(&context.root.model(&version)?, &manifest)?;
     }

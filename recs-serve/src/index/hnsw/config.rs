@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Settings of a [`HnswIndex`](super::HnswIndex).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct HnswConfig {
     /// Neighbours of a new node, and most neighbours of a node in the upper layers, 2 to 256; in the lowest layer a node has up
