@@ -13,6 +13,8 @@ use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::deploy::{DeployConfig, Deployer};
 use recs_serve::http::{AppState, Auth, ServeConfig, ServerConfig, router};
+use recs_serve::index::IndexConfig;
+use recs_serve::model::publish;
 use recs_serve::registry::By;
 use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
@@ -99,8 +101,9 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
 async fn twin(root: &TenantRoot, version: &str) -> Result<(), Box<dyn Error>> {
     let mut model = ModelArtifact::load(root, version).await?;
     model.metadata.model_version = format!("{version}{TWIN}");
-    match model.publish(root, "2026-01-01T00:00:00Z").await {
-        Ok(_) | Err(recs_core::Error::AlreadyExists { .. }) => Ok(()),
+    let (index, workers) = (IndexConfig::default(), Workers::new(0)?);
+    match publish(&model, root, "2026-01-01T00:00:00Z", &index, &workers).await {
+        Ok(_) | Err(recs_serve::Error::Core(recs_core::Error::AlreadyExists { .. })) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
