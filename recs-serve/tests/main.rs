@@ -42,3 +42,5 @@ mod registry;
 mod remote;
 mod repeat;
 mod rules;
+#[cfg(feature = "http")]
+mod together;

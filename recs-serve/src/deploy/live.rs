@@ -63,6 +63,17 @@ impl Version {
         attempt.has_failed = answered.as_ref().is_err_and(|error| !error.is_of_request());
         answered
     }
+
+    /// Answers several requests at once; None where that fails, and then nothing is counted: each is to be answered alone.
+    pub fn answer_together<'v, T>(
+        &'v self,
+        requests: usize,
+        answer: impl FnOnce(&'v Retriever) -> Result<T>,
+    ) -> Option<T> {
+        let answered = answer(&self.retriever).ok()?;
+        self.answered.fetch_add(requests as u64, Ordering::Relaxed);
+        Some(answered)
+    }
 }
 
 /// An answer in the making: counted whatever happens.

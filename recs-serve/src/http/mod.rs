@@ -24,6 +24,7 @@
 //! | `held.rs` | what a request holds until its answer has left |
 //! | `events.rs` | JSON -> events |
 //! | `shadow.rs` | a version that answers beside production, unseen |
+//! | `together.rs` | requests that come at the same time, answered in less work |
 //! | `tenant.rs` | path and key -> the tenant's model |
 //! | `body.rs` | content type and bytes of a body |
 //! | `fields.rs` | readers of JSON members that collect every fault with its pointer |
@@ -56,6 +57,7 @@ mod server;
 mod shadow;
 mod state;
 mod tenant;
+mod together;
 
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
 pub use error::Problem;

@@ -4,6 +4,7 @@ use super::Problem;
 use super::limit::{Limiter, TenantLimits};
 use super::metrics::Metrics;
 use super::observe::Traffic;
+use super::together::Together;
 use crate::deploy::{Live, Serving};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, MonitorReport};
@@ -28,6 +29,9 @@ pub struct ServeConfig {
     /// multiply-adds, and by the workers otherwise. The default stays below a millisecond: one byte each, about 25 in a
     /// nanosecond.
     pub inline_multiply_adds: usize,
+    /// So many single requests at most are answered together when they come while others are answered, where that is less work:
+    /// where an index reads more than a cache holds. 1: each alone.
+    pub together: usize,
     /// Requests to models under way at a time, from admission until the answer has left; one more is answered 503 at once.
     /// Probes and `/metrics` are always answered.
     pub max_in_flight: usize,
@@ -43,6 +47,7 @@ impl Default for ServeConfig {
             default_tenant: None,
             max_body_bytes: 2 << 20,
             inline_multiply_adds: 16_000_000,
+            together: 64,
             max_in_flight: 1024,
             max_in_flight_of_tenant: 256,
             time_limit_ms: 10_000,
@@ -78,6 +83,8 @@ pub(super) struct Slot {
     pub(super) limiter: ArcSwap<Limiter>,
     /// For its requests under way.
     pub(super) room: Arc<Semaphore>,
+    /// Requests that are answered together.
+    pub(super) together: Together,
     shadowed: Mutex<Option<Instant>>,
 }
 
@@ -90,6 +97,7 @@ impl Slot {
             registry: ArcSwapOption::default(),
             limiter: ArcSwap::default(),
             room: Arc::new(Semaphore::new(room)),
+            together: Together::default(),
             shadowed: Mutex::new(None),
         }
     }

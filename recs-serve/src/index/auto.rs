@@ -123,6 +123,10 @@ impl VectorIndex for Index {
         self.chosen().extra_bytes()
     }
 
+    fn gains_together(&self) -> bool {
+        self.chosen().gains_together()
+    }
+
     fn is_empty(&self) -> bool {
         self.chosen().is_empty()
     }

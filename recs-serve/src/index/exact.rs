@@ -90,6 +90,10 @@ impl VectorIndex for ExactIndex {
         self.vectors.dim()
     }
 
+    fn gains_together(&self) -> bool {
+        size_of_val(self.vectors.flat()) > super::UNCACHED_BYTES
+    }
+
     fn search(
         &self,
         query: &[f32],

@@ -172,6 +172,10 @@ impl VectorIndex for Int8Index {
         self.blocks.lines().len() as u64
     }
 
+    fn gains_together(&self) -> bool {
+        self.blocks.lines().len() > super::UNCACHED_BYTES
+    }
+
     fn search(
         &self,
         query: &[f32],

@@ -240,6 +240,11 @@ impl Retriever {
         Ok(())
     }
 
+    /// True where requests that come together are answered in less work than one by one.
+    pub fn gains_together(&self) -> bool {
+        self.index.gains_together()
+    }
+
     /// Multiply-adds of one search that scores everything: what deciding where to run it goes by.
     pub fn search_cost(&self) -> usize {
         self.index.len().saturating_mul(self.index.dim())

@@ -7,6 +7,7 @@ use super::super::request::{parse_batch, parse_request};
 use super::super::router::Served;
 use super::super::shadow;
 use super::super::tenant::Loaded;
+use super::super::together;
 use super::{INLINE_BODY_BYTES, json_parts, json_response, milliseconds};
 use crate::deploy::{Serving, Side, Version};
 use crate::retriever::{IgnoredValue, Reason, Recommendations, Request};
@@ -29,12 +30,18 @@ const WRITE_ROWS: usize = 64;
 /// Bytes of an answer beside its items.
 const HEAD_BYTES: usize = 256;
 
-/// Answers where it was read when that stays below a millisecond, and by the workers otherwise.
+/// Answers together with others that come at the same time where that is less work; otherwise where it was read when that stays
+/// below a millisecond, and by the workers beyond.
 pub(in super::super) async fn recommend(
     State(served): State<Served>,
     loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
+    if body.len() <= INLINE_BODY_BYTES && served.state.config().together > 1 && loaded.gains_together() {
+        let request = parse_request(&body)?;
+        loaded.charge(&served, 1)?;
+        return together::answer(&served, loaded, request, write).await.map(json_response);
+    }
     let costs = loaded.serving.versions().map(|version| version.retriever().search_cost());
     let fits = costs.max().unwrap_or(0) <= served.state.config().inline_multiply_adds;
     if body.len() > INLINE_BODY_BYTES || !fits {
@@ -77,22 +84,34 @@ fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, 
     let started = Instant::now();
     let (version, side) = loaded.serving.of(&request.customer_id).ok_or_else(Problem::no_model)?;
     let found = version.answer(|retriever| retriever.recommend(request))?;
-    served.state.metrics().listed(&loaded.tenant, side, [&found]);
+    write(served, loaded, request, (version, side), &found, started)
+}
+
+/// Writes a list, and has everybody know who wants to: metrics, monitor, shadow.
+fn write(
+    served: &Served,
+    loaded: &Loaded,
+    request: &Request,
+    (version, side): (&Version, Side),
+    found: &Recommendations<'_>,
+    started: Instant,
+) -> Result<Bytes, Problem> {
+    served.state.metrics().listed(&loaded.tenant, side, [found]);
     let mut json = Json::with_capacity(HEAD_BYTES + found.items.len() * ITEM_BYTES);
     json.raw("{\"recommendations\":").items(&found.items);
     json.raw(",\"model_version\":").text(version.name());
     json.raw(",\"inference_time_ms\":").float(milliseconds(started));
     json.raw(",\"total_products\":").whole(version.retriever().products());
-    notes(&mut json, request, &found);
+    notes(&mut json, request, found);
     loaded.slot.live.record(request, started);
     loaded.keep(
         (version, side),
         request,
-        &found,
+        found,
         (started.elapsed(), served.state.host().clock.unix_seconds()),
     );
     if side == Side::Production {
-        shadow::compare(served, loaded, request, &found);
+        shadow::compare(served, loaded, request, found);
     }
     Ok(json.raw("}").take())
 }
