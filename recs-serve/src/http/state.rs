@@ -104,6 +104,12 @@ impl Slot {
 }
 
 impl Slot {
+    /// True while somebody else's request is under way, beside the one that asks.
+    pub(super) fn is_shared(&self, config: &ServeConfig) -> bool {
+        let most = config.max_in_flight_of_tenant.min(Semaphore::MAX_PERMITS);
+        self.room.available_permits() + 1 < most
+    }
+
     /// True once in `every`, for whoever asks first; somebody who asks at the same moment is told no.
     pub(super) fn shadow_is_due(&self, now: Instant, every: Duration) -> bool {
         let Ok(mut last) = self.shadowed.try_lock() else { return false };

@@ -139,11 +139,6 @@ impl FromRequestParts<Served> for Loaded {
 }
 
 impl Loaded {
-    /// True where requests are answered in less work together.
-    pub(super) fn gains_together(&self) -> bool {
-        self.version.retriever().gains_together()
-    }
-
     /// Counts lists of products against the tenant's quota.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! ```text
 //! request -> waiting -> (whoever finds nobody at work has them all answered, and what came meanwhile, until none waits) -> answer
 //! ```
-//! Nobody waits for company: a request that comes alone is answered alone. Under load as many are answered together as came
+//! Nobody waits for company: a request that comes alone is answered alone, as if this was not here. Under load as many are answered together as came
 //! while the ones before were.
 
 use super::Problem;
@@ -67,6 +67,12 @@ impl Together {
         queue.is_at_work = !taken.is_empty();
         taken
     }
+}
+
+/// True for a request that has company, where that saves work.
+pub(super) fn is_wanted(served: &Served, loaded: &Loaded) -> bool {
+    let config = served.state.config();
+    config.together > 1 && loaded.version.retriever().gains_together() && loaded.slot.is_shared(config)
 }
 
 /// Answers a request together with those that wait.

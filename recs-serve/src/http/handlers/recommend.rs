@@ -37,7 +37,7 @@ pub(in super::super) async fn recommend(
     loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    if body.len() <= INLINE_BODY_BYTES && served.state.config().together > 1 && loaded.gains_together() {
+    if body.len() <= INLINE_BODY_BYTES && together::is_wanted(&served, &loaded) {
         let request = parse_request(&body)?;
         loaded.charge(&served, 1)?;
         return together::answer(&served, loaded, request, write).await.map(json_response);
