@@ -97,6 +97,14 @@ pub enum Error {
         /// What it failed at.
         reason: String,
     },
+    /// A version has no room on this machine; it may have on others.
+    #[error("version `{version}` is not served here: {reason}")]
+    NoRoom {
+        /// Which.
+        version: String,
+        /// What it needs and what there is.
+        reason: String,
+    },
     /// A configuration value is out of range.
     #[error("configuration `{field}`: {reason}")]
     Config {

@@ -238,3 +238,27 @@ async fn events_that_were_answered_for_are_counted_once_whoever_is_killed() {
         );
     }
 }
+
+/// A load takes as long as it is held up; the registry changes meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_registry_wants_no_more_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, root) = (folder.path(), root(folder.path()));
+    published(&root, false).await;
+    let registry = Registry::new(&root).unwrap();
+    registry.promote("v1", &by()).await.unwrap();
+    let (live, deployer) = deployer(folder);
+    deployer.refresh().await.unwrap();
+    registry.promote("v2", &by()).await.unwrap();
+    fail::cfg("deploy-built", "pause").unwrap();
+    let deployer = Arc::new(deployer);
+    let refreshing = tokio::spawn({
+        let deployer = Arc::clone(&deployer);
+        async move { deployer.refresh().await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    registry.rollback(Some("v2"), &by()).await.unwrap();
+    assert!(refreshing.await.unwrap().unwrap(), "while v2 is still held up");
+    assert_eq!(production(&live).as_deref(), Some("v1"));
+    fail::remove("deploy-built");
+}

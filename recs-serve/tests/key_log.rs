@@ -158,3 +158,18 @@ async fn an_id_of_another_log_blocks_nothing() {
     ring.ring.refresh().await;
     assert_ne!(ring.admits("acme", Some(&acme)), Ok(()), "revoked");
 }
+
+#[tokio::test]
+async fn keys_of_a_store_that_is_away_stay_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = ring(Store::local(folder.path()).unwrap(), WithoutKeys::Open).await.unwrap();
+    let (_, key) = ring.add("acme").await;
+    assert!(ring.ring.refresh().await.is_empty());
+    // The disk is unmounted: what is left is an empty folder.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    std::fs::create_dir(folder.path()).unwrap();
+    let failures = ring.ring.refresh().await;
+    assert!(failures.iter().any(|error| error.to_string().contains("000001.json")), "{failures:?}");
+    assert_eq!(ring.admits("acme", Some(&key)), Ok(()));
+    assert!(ring.admits("acme", None).is_err());
+}

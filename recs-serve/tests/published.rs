@@ -70,13 +70,14 @@ async fn promote(root: &TenantRoot, version: &str) {
     Registry::new(root).unwrap().promote(version, &by).await.unwrap();
 }
 
-/// All files of a cache, sorted.
+/// The versions' files in a cache, sorted.
 fn kept(folder: &Path) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = folders
         .flat_map(|folder| std::fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
         .collect();
+    files.retain(|file| !file.ends_with("deployment.json"));
     files.sort();
     files
 }

@@ -33,6 +33,18 @@ impl NumberedLog {
         Ok(numbers.iter().filter_map(|p| p.strip_suffix(".json")?.parse().ok()).max().unwrap_or(0))
     }
 
+    /// As [`NumberedLog::latest_number`], for whoever has seen the entry `seen`: entries are never deleted, so a log that ends
+    /// before it is not there at all, as in a folder whose disk was taken away.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] naming that entry, [`Error::Store`].
+    pub async fn latest_number_after(&self, seen: u64) -> Result<u64> {
+        match self.latest_number().await? {
+            number if number < seen => Err(Error::NotFound { path: self.store.show(&Self::file_name(seen)) }),
+            number => Ok(number),
+        }
+    }
+
     /// The latest entry and its number.
     ///
     /// # Errors

@@ -57,6 +57,17 @@ impl Cache {
         Ok(())
     }
 
+    /// A file beside the versions.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Writes such a file, whole or not at all.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> recs_core::Result<()> {
+        let place = self.file(name);
+        put(&place, |out| out.write_all(bytes).map_err(|e| recs_core::Error::io(&place, e)))
+    }
+
     /// Maps the file at `place`, if there is a sound one.
     pub(super) fn map(place: &Path) -> Option<ServingModel> {
         place.exists().then(|| sound(place, ServingModel::map(place))).flatten()
@@ -78,7 +89,12 @@ impl Cache {
     ///
     /// # Errors
     /// Those of [`ServingModel::index`].
-    pub(super) fn index(place: &Path, model: &ServingModel, config: &IndexConfig) -> Result<Index> {
+    pub(super) fn index(
+        place: &Path,
+        model: &ServingModel,
+        config: &IndexConfig,
+        cancel: &CancelToken,
+    ) -> Result<Index> {
         let graph = place.with_extension(GRAPH);
         if model.has_graph(config)
             && graph.exists()
@@ -86,7 +102,7 @@ impl Cache {
         {
             return Ok(Index::Hnsw(index));
         }
-        let index = model.index(config, &CancelToken::new())?;
+        let index = model.index(config, cancel)?;
         let Index::Hnsw(built) = &index else { return Ok(index) };
         let write = |out: &mut BufWriter<File>| {
             out.write_all(built.bytes()).map_err(|e| recs_core::Error::io(&graph, e))

@@ -1,20 +1,20 @@
 //! A server that serves what the registry says.
 
 use super::cache::Cache;
-use super::gate::{GateConfig, examine};
+use super::gate::GateConfig;
+use super::load::{is_away, is_unfit};
+use super::remembered::Remembered;
+use super::watch::Watch;
 use super::{Live, ModelMemory, Serving, Split, Trial, Version};
 use crate::error::{Error, Result};
 use crate::index::IndexConfig;
-use crate::model::ServingModel;
-use crate::registry::{By, Canary, Deployment, Registry};
-use crate::retriever::{Host, Request, Retriever};
-use crate::workers::Workers;
-use recs_core::artifact::ArtifactFiles;
-use recs_core::observe::CancelToken;
+use crate::registry::{By, Deployment, Registry};
+use crate::retriever::Host;
 use recs_core::store::TenantRoot;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -38,6 +38,7 @@ pub struct DeployConfig {
     /// A folder on this machine's disk where versions are kept as they are served, to be mapped: then a version takes hardly any
     /// memory of its own, and one that served before is back in a moment. Of those that are not in the registry any more, not
     /// even to go back to, the files are deleted. Processes may share it. None: versions are read into memory.
+    /// What was served last is known from there while the store is away.
     pub cache: Option<PathBuf>,
 }
 
@@ -55,10 +56,11 @@ impl Default for DeployConfig {
     }
 }
 
-/// Fewer requests than these say nothing about a version.
-const MIN_REQUESTS: u64 = 20;
-/// Between two looks, however often they failed.
+/// Between two tries to load a version that could not be loaded, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Between two looks whether the registry still wants what is being loaded.
+const STILL_WANTED: Duration = Duration::from_secs(1);
 /// Most changes of the registry that one look makes: as many as versions are kept, and the trials.
 const MAX_CHANGES: usize = 8;
 
@@ -68,71 +70,61 @@ const MAX_CHANGES: usize = 8;
 /// registry: a new number -> load, verify -> warm up, gate -> swap -> watch
 ///                                    unfit: what served before serves on, and the registry goes back
 /// ```
+/// Production comes first: a trial that cannot be loaded is left out, and holds up nothing else. What is being loaded is given up
+/// when the registry says something else meanwhile.
 #[derive(Debug)]
 pub struct Deployer {
-    root: TenantRoot,
-    registry: Registry,
-    live: Arc<Live>,
-    host: Host,
-    config: DeployConfig,
-    cache: Option<Cache>,
+    pub(super) root: TenantRoot,
+    pub(super) registry: Registry,
+    pub(super) live: Arc<Live>,
+    pub(super) host: Host,
+    pub(super) config: DeployConfig,
+    pub(super) cache: Option<Cache>,
     memory: ModelMemory,
     state: Mutex<State>,
-}
-
-/// What is needed to try a version, away from those who answer.
-struct Trying {
-    version: String,
-    is_back: bool,
-    host: Host,
-    config: DeployConfig,
-    recorded: Vec<Request>,
-    live: Arc<Live>,
-}
-
-impl Trying {
-    /// Indexes a model and examines it.
-    fn run(self, model: ServingModel, place: Option<&Path>) -> Result<Arc<Retriever>> {
-        if model.metadata.model_version != self.version {
-            let found = &model.metadata.model_version;
-            return Err(Error::model(format!("its version is {found:?}, not {:?}", self.version)));
-        }
-        let index = || match place {
-            Some(place) => Cache::index(place, &model, &self.config.index),
-            None => model.index(&self.config.index, &CancelToken::new()),
-        };
-        // Everything but a graph is a moment's work.
-        let index = match model.has_graph(&self.config.index) {
-            true => Workers::new(self.config.build_threads)?.install(index)?,
-            false => index()?,
-        };
-        let retriever = Arc::new(Retriever::over(model, Arc::new(index), self.host)?);
-        fail::fail_point!("deploy-built");
-        let production = self.live.serving().production.clone().filter(|_| !self.is_back);
-        let production = production.as_ref().map(|version| version.retriever().as_ref());
-        let health = examine(&retriever, self.recorded, production, &self.config.gate)?;
-        tracing::info!(version = retriever.metadata().model_version, ?health, "a version is fit to serve");
-        Ok(retriever)
-    }
+    /// Where versions are on this machine's disk.
+    pub(super) places: Lock<BTreeMap<String, PathBuf>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Number of the change that is served.
+pub(super) struct State {
+    /// Number of the change that is served, all of it.
     seen: Option<u64>,
+    /// The latest change that there is known to be.
+    latest: u64,
     /// A version that serves without the registry's word.
     unspoken: Option<String>,
-    watched: Vec<Watch>,
+    /// Versions that could not be loaded, for a fault that is not theirs.
+    failed: BTreeMap<String, Failed>,
+    pub(super) watched: Vec<Watch>,
 }
 
-#[derive(Debug, Clone)]
-struct Watch {
-    part: Part,
-    /// Somebody else serves it: whoever makes room takes it with them.
-    version: Weak<Version>,
-    since: Instant,
-    /// What it had answered and failed at then.
-    before: (u64, u64),
+#[derive(Debug)]
+struct Failed {
+    wait: Duration,
+    until: Instant,
+}
+
+impl State {
+    fn may_try(&self, version: &str) -> bool {
+        self.failed.get(version).is_none_or(|failed| failed.until <= Instant::now())
+    }
+
+    fn failed(&mut self, version: &str) {
+        let wait = self.failed.get(version).map_or(FIRST_WAIT, |failed| (2 * failed.wait).min(LONGEST_WAIT));
+        let failed = Failed { wait, until: Instant::now() + wait };
+        self.failed.insert(version.to_owned(), failed);
+    }
+}
+
+/// What became of a deployment.
+enum Adopted {
+    /// All of it serves.
+    Whole,
+    /// What is missing is tried again later.
+    Partly,
+    /// The registry says something else by now.
+    Outdated,
 }
 
 impl Deployer {
@@ -143,8 +135,8 @@ impl Deployer {
     pub fn new(root: &TenantRoot, live: Arc<Live>, host: Host, config: DeployConfig) -> Result<Self> {
         let (registry, state) = (Registry::new(root)?, Mutex::default());
         let cache = config.cache.as_deref().map(|folder| Cache::new(folder, root));
-        let memory = ModelMemory::default();
-        Ok(Self { root: root.clone(), registry, live, host, config, cache, memory, state })
+        let (memory, places) = (ModelMemory::default(), Lock::default());
+        Ok(Self { root: root.clone(), registry, live, host, config, cache, memory, state, places })
     }
 
     /// Shares room with the deployers of other tenants: what was not asked for long makes room, and comes back when it is asked for,
@@ -166,7 +158,8 @@ impl Deployer {
     }
 
     /// Looks whether the registry says something else than is served, and serves that; true when it did. What is unfit to serve
-    /// is rolled back, see [`DeployConfig::roll_back`].
+    /// is rolled back, see [`DeployConfig::roll_back`]. While nothing is served and the store is away, what was served last is served
+    /// from this machine's disk.
     ///
     /// Cost: listing a folder of the store while nothing changed.
     ///
@@ -174,107 +167,193 @@ impl Deployer {
     /// Those of [`Registry::current`] and [`Deployer::load`]; then what was served is served on, and the next call tries again.
     pub async fn refresh(&self) -> Result<bool> {
         let mut state = self.state.lock().await;
+        state.failed.clear();
+        self.look(&mut state).await
+    }
+
+    async fn look(&self, state: &mut State) -> Result<bool> {
         if self.live.is_aside() {
             return Ok(false);
         }
-        self.check_watched(&mut state).await?;
-        if state.seen == Some(self.registry.latest_number().await?) {
-            return Ok(false);
+        match self.follow_registry(state).await {
+            Err(error) if is_away(&error) && self.live.serving().production.is_none() => {
+                self.serve_remembered(state, error).await
+            }
+            done => done,
         }
+    }
+
+    async fn follow_registry(&self, state: &mut State) -> Result<bool> {
+        self.check_watched(state).await?;
+        self.recall(state).await?;
         for _ in 0..MAX_CHANGES {
+            if state.seen == Some(self.registry.latest_number_after(state.latest).await?) {
+                return Ok(false);
+            }
             let (number, deployment) = self.registry.current().await?;
-            match self.prepare(&deployment).await {
-                Ok(serving) => {
-                    if deployment.production.is_some() {
-                        state.unspoken = None;
-                    }
-                    self.put_in_place(&mut state, serving);
+            state.latest = state.latest.max(number);
+            match self.adopt(state, number, &deployment).await? {
+                Adopted::Whole => {
                     state.seen = Some(number);
-                    if let Some(cache) = &self.cache {
-                        let before = deployment.previous.iter().map(String::as_str);
-                        cache.prune(&deployment.served().chain(before).collect::<Vec<_>>());
-                    }
+                    self.remember(state, number, &deployment).await;
                     return Ok(true);
                 }
-                Err((part, error)) if self.config.roll_back && is_unfit(&error) => {
-                    tracing::error!(%error, part = part.name(), "a version is unfit to serve");
-                    match self.take_back(part, &deployment, &error).await {
-                        // Another server was faster: look again.
-                        Err(Error::Registry { .. }) if self.registry.latest_number().await? != number => {}
-                        done => drop(done?),
-                    }
-                }
-                Err((_, error)) => return Err(error),
+                Adopted::Partly => return Ok(false),
+                Adopted::Outdated => {}
             }
         }
         Err(Error::registry("others change it all the time: try again"))
     }
 
-    /// Loads a version, from the store with every digest verified or from this machine's disk with every checksum, warms it up,
-    /// and examines it as the [gate](GateConfig) says; on a thread that stands back behind those who answer.
-    ///
-    /// # Errors
-    /// Those of [`ArtifactFiles::fetch`], [`ArtifactFiles::open`] and [`Retriever::new`]; [`Error::Unfit`].
-    pub async fn load(&self, version: &str) -> Result<Arc<Retriever>> {
-        self.load_as(version, false).await
-    }
-
-    /// `is_back`: it served before, and is not compared with what serves now.
-    async fn load_as(&self, version: &str, is_back: bool) -> Result<Arc<Retriever>> {
-        fail::fail_point!("deploy-load");
-        let place = match &self.cache {
-            Some(cache) => Some(self.fetched(cache, version).await?),
-            None => None,
-        };
-        if let Some(place) = place.clone() {
-            let trial = self.trial(version, is_back);
-            let mapped = move || Cache::map(&place).map(|model| trial.run(model, Some(&place))).transpose();
-            match self.host.workers.aside("mapping a model", mapped).await {
-                Ok(Some(retriever)) => return Ok(retriever),
-                Ok(None) => {}
-                // The fault may be the file's: the store has the last word.
+    /// Serves a deployment, production first.
+    async fn adopt(&self, state: &mut State, number: u64, deployment: &Deployment) -> Result<Adopted> {
+        let seen = state.seen.unwrap_or(number.saturating_sub(1));
+        let is_back = self.registry.went_back(seen, number).await?;
+        let now = self.live.serving();
+        let loaded = |version: &str| now.versions().find(|loaded| loaded.name() == version).cloned();
+        // A version that serves without the registry's word serves until there is another.
+        let mut serving = Serving { production: now.production.clone(), ..Serving::default() };
+        for part in Part::ALL {
+            let version = part.of(deployment).and_then(loaded);
+            part.put(&mut serving, version, deployment);
+        }
+        let (mut adopted, mut failure, mut is_in_place) = (Adopted::Whole, None, false);
+        for part in Part::ALL {
+            let Some(version) = part.of(deployment) else { continue };
+            let found = match loaded(version) {
+                Some(version) => Ok(Some(version)),
+                None if !state.may_try(version) => {
+                    adopted = Adopted::Partly;
+                    continue;
+                }
+                None => self.get(state, number, version, is_back).await,
+            };
+            let mut with = serving.clone();
+            let fits = found.and_then(|found| {
+                let Some(found) = found else { return Ok(false) };
+                part.put(&mut with, Some(found), deployment);
+                self.memory.check(version, with.bytes()).map(|()| true)
+            });
+            match fits {
+                Ok(true) => serving = with,
+                Ok(false) => return Ok(Adopted::Outdated),
+                Err(error) if self.config.roll_back && is_unfit(&error) => {
+                    return self.take_back(part, version, number, &error).await;
+                }
                 Err(error) => {
-                    tracing::warn!(%error, version, "a file of the cache is of no use: it is made again")
+                    state.failed(version);
+                    // Trials wait for the version that they are compared with.
+                    if part == Part::Production {
+                        return Err(error);
+                    }
+                    failure = failure.or(Some(error));
+                    continue;
                 }
             }
-        }
-        let files = twice(|| async { Ok(ArtifactFiles::fetch(&self.root, version).await?) }).await?;
-        let trial = self.trial(version, is_back);
-        fail::fail_point!("deploy-fetched");
-        let read = move || {
-            let model = ServingModel::new(Arc::new(files.open()?))?.prepared(&trial.config.index)?;
-            let model = match &place {
-                Some(place) => Cache::keep(place, model),
-                None => model,
-            };
-            trial.run(model, place.as_deref())
-        };
-        self.host.workers.aside("reading a model", read).await
-    }
-
-    fn trial(&self, version: &str, is_back: bool) -> Trying {
-        Trying {
-            version: version.to_owned(),
-            is_back,
-            host: self.host.clone(),
-            config: self.config.clone(),
-            recorded: self.live.recorded(),
-            live: Arc::clone(&self.live),
-        }
-    }
-
-    /// Where the version is kept on this machine's disk, or is to be; what it [brings along](crate::model::publish) is there.
-    async fn fetched(&self, cache: &Cache, version: &str) -> Result<PathBuf> {
-        let (manifest, digest) = ArtifactFiles::manifest(&self.root, version).await?;
-        let place = cache.place(version, &digest.sha256);
-        match twice(|| Cache::fetch(&place, &self.root, &manifest)).await {
-            // A disk that takes no file costs memory, no failure.
-            Err(error @ Error::Core(recs_core::Error::Io { .. })) => {
-                tracing::warn!(%error, version, "a version is read into memory instead of mapped");
+            state.failed.remove(version);
+            is_in_place = loaded(version).is_none();
+            if is_in_place {
+                self.put_in_place(state, serving.clone());
             }
-            done => done?,
         }
-        Ok(place)
+        if deployment.production.is_some() {
+            state.unspoken = None;
+        }
+        if !is_in_place {
+            self.put_in_place(state, serving);
+        }
+        failure.map_or(Ok(adopted), Err)
+    }
+
+    /// Takes an unfit version out of the registry.
+    async fn take_back(&self, part: Part, version: &str, number: u64, error: &Error) -> Result<Adopted> {
+        tracing::error!(%error, version, part = part.name(), "a version is unfit to serve");
+        match self.leave(part, Some(version), error.to_string()).await {
+            // Another server was faster: look again.
+            Err(Error::Registry { .. }) if self.registry.latest_number().await? != number => {}
+            done => drop(done?),
+        }
+        Ok(Adopted::Outdated)
+    }
+
+    /// Loads a version; None when the registry says something else before it is loaded.
+    async fn get(
+        &self,
+        state: &mut State,
+        number: u64,
+        version: &str,
+        is_back: bool,
+    ) -> Result<Option<Arc<Version>>> {
+        let load = self.load_as(version, is_back);
+        tokio::select! {
+            loaded = load => Ok(Some(Arc::new(Version::new(loaded?)))),
+            () = self.changed(state, number) => Ok(None),
+        }
+    }
+
+    /// Returns when there is a change after `number`. Watches what serves meanwhile.
+    async fn changed(&self, state: &mut State, number: u64) {
+        loop {
+            tokio::time::sleep(STILL_WANTED).await;
+            // While the store is away: what is being loaded may be here already.
+            let _ = self.check_watched(state).await;
+            if self.registry.latest_number_after(number).await.is_ok_and(|latest| latest > number) {
+                return;
+            }
+        }
+    }
+
+    /// Remembers what is served, and deletes the files of what is not served any more.
+    async fn remember(&self, state: &State, number: u64, deployment: &Deployment) {
+        let Some(cache) = self.cache.as_ref().filter(|_| number > 0) else { return };
+        let before = deployment.previous.iter().chain(&state.unspoken).map(String::as_str);
+        cache.prune(&deployment.served().chain(before).collect::<Vec<_>>());
+        let Ok(Some(entry)) = self.registry.digest(number).await else { return };
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let places = places.into_iter().filter(|(version, _)| deployment.served().any(|of| of == version));
+        let (deployment, places) = (deployment.clone(), places.collect());
+        Remembered { number, entry, deployment, places }.write(cache);
+    }
+
+    /// Before the first look: a store that does not have the change that was served last is away, if it is the same store. One that
+    /// has models and not that change was begun anew.
+    async fn recall(&self, state: &mut State) -> Result<()> {
+        let Some(cache) = self.cache.as_ref().filter(|_| state.latest == 0) else { return Ok(()) };
+        let Some(Remembered { number, entry, .. }) = Remembered::read(cache) else { return Ok(()) };
+        let found = self.registry.digest(number).await?;
+        let is_empty = found.is_none() && self.root.model_log()?.latest_number().await? == 0;
+        match is_empty || found == Some(entry) {
+            true => state.latest = number,
+            false => Remembered::forget(cache),
+        }
+        Ok(())
+    }
+
+    /// Serves what was served last, from this machine's disk; the next look asks the store again.
+    ///
+    /// # Errors
+    /// `away`, where nothing is remembered or the files are gone.
+    async fn serve_remembered(&self, state: &mut State, away: Error) -> Result<bool> {
+        let Some(remembered) = self.cache.as_ref().and_then(Remembered::read) else { return Err(away) };
+        let Remembered { deployment, places, .. } = remembered;
+        let mut serving = Serving::default();
+        for part in Part::ALL {
+            let Some((version, place)) = part.of(&deployment).and_then(|of| places.get_key_value(of)) else {
+                continue;
+            };
+            let loaded = self.on_disk(version, place.clone()).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, version, "what was served last cannot be served");
+                None
+            });
+            part.put(&mut serving, loaded.map(|loaded| Arc::new(Version::new(loaded))), &deployment);
+        }
+        if serving.production.is_none() {
+            return Err(away);
+        }
+        let tenant = self.root.tenant();
+        tracing::error!(error = %away, %tenant, "the store is away: what was served last is served from this machine's disk");
+        self.put_in_place(state, serving);
+        Ok(true)
     }
 
     /// Serves a version that the registry does not speak of, until it does.
@@ -314,61 +393,40 @@ impl Deployer {
         self.memory.swap(self.root.tenant(), &self.live, serving)
     }
 
-    /// Refreshes until the tenant is [removed](Live::end), `every` so often and whenever [`Live::nudge`] says so; failures are logged and told to `failed`, and
-    /// make the looks rarer, up to five minutes.
+    /// Refreshes until the tenant is [removed](Live::end), `every` so often and whenever [`Live::nudge`] says so; failures are logged and
+    /// told to `failed`. A version that cannot be loaded is tried again after 5 seconds, then more and more rarely, up to every five
+    /// minutes.
     pub async fn follow(self: Arc<Self>, every: Duration, failed: impl Fn(&Error) + Send) {
-        let mut wait = every;
+        let mut last = String::new();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.live.nudged() => {}
-            }
+            let is_nudged = tokio::select! {
+                () = tokio::time::sleep(every) => false,
+                () = self.live.nudged() => true,
+            };
             if self.live.is_over() {
                 return;
             }
             let done = match self.live.is_called_back() {
                 true => self.come_back().await,
-                false => self.refresh().await.map(drop),
-            };
-            wait = match done {
-                Ok(()) => every,
-                Err(error) => {
-                    let tenant = self.root.tenant();
-                    tracing::error!(%error, %tenant, "what is served may be out of date");
-                    failed(&error);
-                    // Fetching a large model again and again helps nobody.
-                    (2 * wait).min(LONGEST_WAIT.max(every))
+                false => {
+                    let mut state = self.state.lock().await;
+                    if is_nudged {
+                        state.failed.clear();
+                    }
+                    self.look(&mut state).await.map(drop)
                 }
             };
+            let said = done.as_ref().err().map(Error::to_string).unwrap_or_default();
+            if let Err(error) = done {
+                failed(&error);
+                // Once: it may be the same for hours.
+                if said != last {
+                    let tenant = self.root.tenant();
+                    tracing::error!(%error, %tenant, "what is served may be out of date");
+                }
+            }
+            last = said;
         }
-    }
-
-    /// The versions of a deployment, those loaded already taken from what serves.
-    async fn prepare(&self, deployment: &Deployment) -> Result<Serving, (Part, Error)> {
-        let now = self.live.serving();
-        let is_back = self.registry.latest_is_rollback().await.map_err(|e| (Part::Production, e))?;
-        let get = async |version: &str| match now.versions().find(|loaded| loaded.name() == version) {
-            Some(loaded) => Ok(Arc::clone(loaded)),
-            None => Ok(Arc::new(Version::new(self.load_as(version, is_back).await?))),
-        };
-        // A version that serves without the registry's word serves until there is another.
-        let mut serving = Serving { production: now.production.clone(), ..Serving::default() };
-        let fits = |serving: &Serving, version: &str| self.memory.check(version, serving.bytes());
-        if let Some(version) = &deployment.production {
-            serving.production = Some(get(version).await.map_err(|e| (Part::Production, e))?);
-            fits(&serving, version).map_err(|e| (Part::Production, e))?;
-        }
-        if let Some(Canary { version, share }) = &deployment.canary {
-            let split = Split::new(*share, version.clone());
-            let loaded = get(version).await.map_err(|e| (Part::Canary, e))?;
-            serving.canary = Some(Trial { version: loaded, split });
-            fits(&serving, version).map_err(|e| (Part::Canary, e))?;
-        }
-        if let Some(version) = &deployment.shadow {
-            serving.shadow = Some(get(version).await.map_err(|e| (Part::Shadow, e))?);
-            fits(&serving, version).map_err(|e| (Part::Shadow, e))?;
-        }
-        Ok(serving)
     }
 
     fn put_in_place(&self, state: &mut State, serving: Serving) {
@@ -396,60 +454,13 @@ impl Deployer {
         }
     }
 
-    /// Takes an unfit version out of the registry.
-    async fn take_back(&self, part: Part, deployment: &Deployment, error: &Error) -> Result<Deployment> {
-        let canary = deployment.canary.as_ref().map(|canary| canary.version.as_str());
-        let version = match part {
-            Part::Production => deployment.production.as_deref(),
-            Part::Canary => canary,
-            Part::Shadow => deployment.shadow.as_deref(),
-        };
-        self.leave(part, version, error.to_string()).await
-    }
-
-    async fn leave(&self, part: Part, version: Option<&str>, why: String) -> Result<Deployment> {
+    pub(super) async fn leave(&self, part: Part, version: Option<&str>, why: String) -> Result<Deployment> {
         let by = self.by(why);
         match part {
             Part::Production => self.registry.rollback(version, &by).await,
             Part::Canary => self.registry.end_canary(version, &by).await,
             Part::Shadow => self.registry.end_shadow(version, &by).await,
         }
-    }
-
-    /// Goes back when the version that came into production lately fails at its requests, and ends a trial that does.
-    async fn check_watched(&self, state: &mut State) -> Result<()> {
-        let longest = Duration::from_secs(self.config.watch_seconds);
-        // A trial is watched as long as it lasts.
-        let is_watched =
-            |watch: &Watch| matches!(watch.part, Part::Canary) || watch.since.elapsed() <= longest;
-        state.watched.retain(|watch| watch.version.strong_count() > 0 && is_watched(watch));
-        let watched = state.watched.clone();
-        for Watch { part, version, before, .. } in watched {
-            let Some(version) = version.upgrade() else { continue };
-            let (answered, failed) = version.counts();
-            let (answered, failed) = (answered - before.0, failed - before.1);
-            let total = answered + failed;
-            if total < MIN_REQUESTS || failed as f64 <= total as f64 * self.config.max_failures {
-                continue;
-            }
-            let reason = format!("it failed at {failed} of {total} requests");
-            tracing::error!(
-                version = version.name(),
-                reason,
-                part = part.name(),
-                "a version is unfit to serve"
-            );
-            if self.config.roll_back {
-                match self.leave(part, Some(version.name()), reason).await {
-                    // Others decided already, or there is nothing to go back to.
-                    Err(Error::Registry { reason }) => tracing::warn!(reason, "the registry stays as it is"),
-                    done => drop(done?),
-                }
-            }
-            // Said and done once.
-            state.watched.retain(|watch| !watch.version.ptr_eq(&Arc::downgrade(&version)));
-        }
-        Ok(())
     }
 
     fn by(&self, why: String) -> By {
@@ -459,41 +470,42 @@ impl Deployer {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Production,
     Canary,
     Shadow,
 }
 
 impl Part {
-    fn name(self) -> &'static str {
+    /// Production first: the others are compared with it.
+    const ALL: [Self; 3] = [Self::Production, Self::Canary, Self::Shadow];
+
+    /// The version of a deployment that is to serve here.
+    fn of(self, deployment: &Deployment) -> Option<&str> {
+        match self {
+            Self::Production => deployment.production.as_deref(),
+            Self::Canary => Some(deployment.canary.as_ref()?.version.as_str()),
+            Self::Shadow => deployment.shadow.as_deref(),
+        }
+    }
+
+    /// Puts a version where it serves; without one production stays.
+    fn put(self, serving: &mut Serving, version: Option<Arc<Version>>, deployment: &Deployment) {
+        match self {
+            Self::Production => serving.production = version.or(serving.production.take()),
+            Self::Canary => {
+                let split = deployment.canary.as_ref().map(|of| Split::new(of.share, of.version.clone()));
+                serving.canary = version.zip(split).map(|(version, split)| Trial { version, split });
+            }
+            Self::Shadow => serving.shadow = version,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Production => "production",
             Self::Canary => "canary",
             Self::Shadow => "shadow",
         }
-    }
-}
-
-/// What came damaged, or while it was being put in place, may be whole the second time: a version is not blamed for its way.
-async fn twice<T, F: Future<Output = Result<T>>>(get: impl Fn() -> F) -> Result<T> {
-    match get().await {
-        Err(Error::Core(recs_core::Error::Digest { .. } | recs_core::Error::NotFound { .. })) => get().await,
-        done => done,
-    }
-}
-
-/// True when the version is at fault, and not the way to it: trying again does not help.
-fn is_unfit(error: &Error) -> bool {
-    use recs_core::Error as Core;
-    match error {
-        Error::Core(Core::Store { .. } | Core::Io { .. } | Core::Cancelled | Core::Worker { .. })
-        | Error::Registry { .. }
-        | Error::Worker { .. } => false,
-        Error::Core(_) => true,
-        other => matches!(
-            other,
-            Error::Unfit { .. } | Error::Model { .. } | Error::NonFinite { .. } | Error::Index { .. }
-        ),
     }
 }

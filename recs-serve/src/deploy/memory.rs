@@ -14,7 +14,8 @@ pub struct MemoryConfig {
     /// Bytes of all models together. Beyond, those of the tenant that was asked last of all longest ago are put aside, and loaded
     /// again when it is asked. While a model is being loaded it takes its room twice.
     pub total_bytes: u64,
-    /// Bytes of one tenant's models: a version with which there would be more is unfit to serve.
+    /// Bytes of one tenant's models: a version with which there would be more is not served here, and the registry is left alone:
+    /// another machine may have room.
     pub tenant_bytes: u64,
 }
 
@@ -57,14 +58,14 @@ impl ModelMemory {
     /// Refuses a version with which a tenant would have more than it may.
     ///
     /// # Errors
-    /// [`Error::Unfit`].
+    /// [`Error::NoRoom`].
     pub(super) fn check(&self, version: &str, bytes: u64) -> Result<()> {
         let allowed = self.0.config.tenant_bytes.min(self.0.config.total_bytes);
         if bytes <= allowed {
             return Ok(());
         }
         let reason = format!("with it the tenant's models would take {bytes} bytes, allowed are {allowed}");
-        Err(Error::Unfit { version: version.to_owned(), reason })
+        Err(Error::NoRoom { version: version.to_owned(), reason })
     }
 
     /// Serves something else for a tenant, and puts others aside until all fit: at once, so that nobody who swaps is put aside.

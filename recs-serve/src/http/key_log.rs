@@ -52,6 +52,14 @@ impl KeyLog {
         Ok(self.log.latest_number().await?)
     }
 
+    /// As [`KeyLog::version`], for whoever has seen the change `seen`.
+    ///
+    /// # Errors
+    /// As [`KeyLog::version`], and for a log that has lost that change: its store is away, and says nothing.
+    pub(super) async fn version_after(&self, seen: u64) -> Result<u64> {
+        Ok(self.log.latest_number_after(seen).await?)
+    }
+
     /// The keys.
     ///
     /// # Errors

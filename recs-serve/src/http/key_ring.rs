@@ -121,7 +121,7 @@ impl KeyRing {
 impl Followed {
     /// True when the keys are others now.
     async fn refresh(&mut self) -> Result<bool> {
-        if self.seen == Some(self.log.version().await?) {
+        if self.seen == Some(self.log.version_after(self.seen.unwrap_or(0)).await?) {
             return Ok(false);
         }
         let (number, records) = self.log.load_numbered().await?;

@@ -21,7 +21,7 @@ pub use deployment::{Canary, Deployment, KEPT_VERSIONS};
 
 use crate::error::{Error, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use recs_core::artifact::MANIFEST_FILE;
+use recs_core::artifact::{Digest, MANIFEST_FILE};
 use recs_core::store::{NumberedLog, TenantRoot};
 
 /// Most tries against others who change the same at the same moment.
@@ -64,6 +64,23 @@ impl Registry {
         Ok(self.log.latest_number().await?)
     }
 
+    /// As [`Registry::latest_number`], for whoever has seen the change `seen`.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the store fails, or has lost that change: then it is away, and says nothing.
+    pub async fn latest_number_after(&self, seen: u64) -> Result<u64> {
+        Ok(self.log.latest_number_after(seen).await?)
+    }
+
+    /// The digest of an entry; None for one that is not there.
+    pub(crate) async fn digest(&self, number: u64) -> Result<Option<Digest>> {
+        match self.log.get(number).await {
+            Ok(entry) => Ok(Some(Digest::of(&entry))),
+            Err(recs_core::Error::NotFound { .. }) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    }
+
     /// What is to be served, and the number of the change that says so.
     ///
     /// # Errors
@@ -75,17 +92,15 @@ impl Registry {
         }
     }
 
-    /// True when the latest change went back.
+    /// True when one of the changes after `seen`, up to `number`, went back: of the latest [`READ_AT_ONCE`] of them.
     ///
     /// # Errors
     /// As [`Registry::current`].
-    pub(crate) async fn latest_is_rollback(&self) -> Result<bool> {
-        match self.log.latest().await? {
-            Some((number, entry)) => {
-                Ok(matches!(Change::parse(number, &entry)?.action, Action::Rollback { .. }))
-            }
-            None => Ok(false),
-        }
+    pub(crate) async fn went_back(&self, seen: u64, number: u64) -> Result<bool> {
+        let read = async |number| Change::parse(number, &self.log.get(number).await?);
+        let changes = stream::iter((seen + 1..=number).rev().take(READ_AT_ONCE)).map(read);
+        let changes: Vec<Change> = changes.buffered(READ_AT_ONCE).try_collect().await?;
+        Ok(changes.iter().any(|change| matches!(change.action, Action::Rollback { .. })))
     }
 
     /// The audit: the latest `most` changes, the newest first.
