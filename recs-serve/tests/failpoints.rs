@@ -7,7 +7,7 @@ use recs_core::tenant::TenantId;
 use recs_serve::bulk::{Asked, BulkConfig, BulkReport, all_customers, recommend_all};
 use recs_serve::deploy::{DeployConfig, Deployer, Live};
 use recs_serve::index::IndexConfig;
-use recs_serve::monitor::{Event, Monitor, MonitorConfig, Outcome, Outcomes};
+use recs_serve::monitor::{AskedWith, Event, Monitor, MonitorConfig, Outcome, Outcomes};
 use recs_serve::registry::{By, Registry};
 use recs_serve::retriever::{Request, Retriever};
 use recs_serve::workers::Workers;
@@ -202,6 +202,7 @@ fn events() -> Vec<Event> {
         is_told: true,
         request_id: None,
         event_id: None,
+        asked: AskedWith::default(),
         judged: Vec::new(),
     };
     (0..6).map(event).collect()

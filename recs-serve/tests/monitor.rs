@@ -13,7 +13,7 @@ use recs_core::notify::{Alert, AlertState, CollectAlerts, Notifier};
 use recs_core::store::{Store, TenantRoot};
 use recs_serve::deploy::{Live, Serving, Split, Trial, Version};
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
-use recs_serve::monitor::{AlertConfig, Event, Monitor, MonitorConfig, Outcome, Outcomes};
+use recs_serve::monitor::{AlertConfig, AskedWith, Event, Monitor, MonitorConfig, Outcome, Outcomes};
 use recs_serve::retriever::{Request, Retriever};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -396,6 +396,7 @@ async fn one_request_for_a_thousand_events_and_a_thousand_requests_at_once() {
                 is_told: true,
                 request_id: None,
                 event_id: None,
+                asked: AskedWith::default(),
                 judged: Vec::new(),
             };
             acme.monitor.keep(&vec![event; 5]).await.unwrap();
@@ -475,4 +476,98 @@ async fn two_who_ship_at_once_ship_each_event_once() {
     other.unwrap();
     assert_eq!(acme.outcomes().await.report()["v1"].bought, 3);
     assert_eq!(acme.rows("served").await.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
+/// An index that fails in the middle of its work.
+#[derive(Debug)]
+struct Broken(recs_serve::index::ExactIndex);
+
+impl recs_serve::index::VectorIndex for Broken {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    fn search(
+        &self,
+        _: &[f32],
+        _: usize,
+        _: &recs_serve::index::Filter,
+        _: &mut recs_serve::index::Scratch,
+        _: &mut Vec<recs_serve::index::Hit>,
+    ) -> recs_serve::Result<()> {
+        panic!("on purpose")
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_judge_loses_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = acme(folder.path());
+    let artifact = Arc::new(artifact("broken"));
+    let index = Broken(recs_serve::index::ExactIndex::new(artifact.candidates.vectors.clone()).unwrap());
+    let broken = Retriever::with_index(artifact, Arc::new(index), host()).unwrap();
+    let shadow = Some(Arc::new(Version::new(Arc::new(broken))));
+    acme.live.swap(Serving { production: Some(version("v1")), shadow, ..Serving::default() });
+    let events = json!({"events": [bought("c1", "1000")]});
+    assert_eq!(acme.post("/events", &events).await, (200, json!({"kept": 1})));
+    acme.monitor.finish().await.unwrap();
+    let report = acme.outcomes().await.report();
+    assert_eq!((report["v1"].bought, report["v1"].judged), (1, 1));
+    assert!(!report.contains_key("broken"), "it is not judged");
+}
+
+#[tokio::test]
+async fn purchases_are_judged_by_the_list_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = acme(folder.path());
+    let list = json!({"customer_id": "nobody", "city": "beta", "revenue": 900.0, "num_recommendations": 100});
+    let (_, answer) = acme.post("/recommend", &list).await;
+    let first = answer["recommendations"][0]["product_id"].as_str().unwrap();
+    let mut event = bought("nobody", first);
+    event["city"] = json!("beta");
+    event["revenue"] = json!(900.0);
+    assert_eq!(acme.post("/events", &json!({"events": [event.clone()]})).await.0, 200);
+    acme.monitor.finish().await.unwrap();
+    let report = acme.outcomes().await.report();
+    assert_eq!(report["v1"].recall_at_10.unwrap().rate, 1.0);
+    event["revenue"] = json!(-1);
+    event["city"] = json!(7);
+    let (status, problem) = acme.post("/events", &json!({"events": [event]})).await;
+    let pointers: Vec<&Value> = problem["errors"].as_array().unwrap().iter().map(|e| &e["pointer"]).collect();
+    assert!(status == 422 && pointers == ["/events/0/city", "/events/0/revenue"], "{pointers:?}");
+}
+
+#[tokio::test]
+async fn events_are_not_written_where_a_disk_is_to_be_mounted() {
+    let disks = tempfile::tempdir().unwrap();
+    let (here, away, spool) =
+        (disks.path().join("store"), disks.path().join("away"), disks.path().join("spool"));
+    let acme = || {
+        let config = MonitorConfig { spool: Some(spool.clone()), ..every_list() };
+        acme_with(&Store::local(&here).unwrap(), config, Vec::new())
+    };
+    let events = json!({"events": [bought("c1", "1000")]});
+    let first = acme();
+    artifact("v1").publish(&first.root, "2026-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(first.post("/events", &events).await.0, 200);
+    first.monitor.finish().await.unwrap();
+    drop(first);
+    // What is left of a disk that is not mounted is an empty folder.
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    let second = acme();
+    assert_eq!(second.post("/events", &events).await.0, 200);
+    let error = second.monitor.finish().await.unwrap_err().to_string();
+    assert!(error.contains("registry/models"), "{error}");
+    assert!(std::fs::read_dir(&here).unwrap().next().is_none(), "nothing is written there");
+    drop(second);
+    std::fs::remove_dir(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    let third = acme();
+    third.monitor.finish().await.unwrap();
+    assert_eq!(third.outcomes().await.report()["v1"].bought, 2);
 }

@@ -56,7 +56,8 @@ impl Store {
         let folder = folder.canonicalize().map_err(|e| Error::io(folder, e))?;
         let shown = folder.display().to_string();
         let inner = LocalFileSystem::new_with_prefix(&folder).map_err(|e| Error::store(&shown, e))?;
-        Ok(Self::new(Arc::new(inner.with_automatic_cleanup(true)), &shown))
+        // What is there when a write returns is there after a loss of power: cursors, labels and keys are such files.
+        Ok(Self::new(Arc::new(inner.with_automatic_cleanup(true).with_fsync(true)), &shown))
     }
 
     /// A store in memory: for tests and notebooks.

@@ -1,13 +1,14 @@
 //! The body of `/events`.
 
 use super::fields::{Faults, Members};
-use super::request::{MAX_TEXT_CHARS, finish, list_of, parse};
+use super::request::{MAX_TEXT_CHARS, REVENUES, finish, list_of, parse};
 use crate::error::Result;
-use crate::monitor::{Event, Outcome};
+use crate::monitor::{AskedWith, Event, Outcome};
 use crate::retriever::TIMESTAMPS;
 
 /// Events of one request.
 pub(super) const MAX_EVENTS: usize = 1000;
+
 /// Reads events that come at `now`, in Unix seconds.
 ///
 /// # Errors
@@ -38,6 +39,8 @@ fn read(mut members: Members<'_>, now: i64) -> Option<Event> {
     let model_version = m.optional_text("model_version", MAX_TEXT_CHARS);
     let request_id = m.optional_text("request_id", MAX_TEXT_CHARS);
     let event_id = m.optional_text("event_id", MAX_TEXT_CHARS);
+    let city = m.optional_text("city", MAX_TEXT_CHARS);
+    let revenue = m.optional_number("revenue", REVENUES).map(|x| x as f32);
     members.finish();
     Some(Event {
         at_ms: timestamp.saturating_mul(1000),
@@ -49,6 +52,7 @@ fn read(mut members: Members<'_>, now: i64) -> Option<Event> {
         model_version,
         request_id,
         event_id,
+        asked: AskedWith { city, revenue },
         judged: Vec::new(),
     })
 }

@@ -92,6 +92,12 @@ impl<'f> Members<'f> {
         number(&value, at, range, self.faults)
     }
 
+    pub(super) fn optional_number(&mut self, name: &str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.take(name).filter(|value| !value.is_null())?;
+        let at = self.pointer(name);
+        number(&value, at, range, self.faults)
+    }
+
     /// A whole number; `100.0` is one too.
     pub(super) fn integer(&mut self, name: &str, range: RangeInclusive<i64>, hint: &str) -> Option<i64> {
         let value = self.take(name)?;

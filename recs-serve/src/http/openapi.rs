@@ -2,7 +2,7 @@
 
 use super::change::ACTIONS;
 use super::events::MAX_EVENTS;
-use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS};
+use super::request::{MAX_LIST, MAX_RECOMMENDATIONS, MAX_TEXT_CHARS, REVENUES};
 use crate::monitor::Outcome;
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, TIMESTAMPS};
 use serde_json::{Map, Value, json};
@@ -163,7 +163,7 @@ fn asked() -> Vec<(&'static str, Value)> {
     let request = json!({
         "customer_id": text,
         "city": text,
-        "revenue": {"type": "number", "minimum": 0, "maximum": f64::from(f32::MAX)},
+        "revenue": {"type": "number", "minimum": REVENUES.start(), "maximum": REVENUES.end()},
         "timestamp": optional(json!({"type": "integer", "minimum": first, "maximum": last, "description": "Unix seconds; now unless given"})),
         "num_recommendations": optional(k.clone()),
         "exclude_purchased": flag,
@@ -207,6 +207,10 @@ fn events() -> Value {
         "event_id": optional(json!({
             "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "of the client's choice; with it an event that is sent again is counted once",
         })),
+        "city": optional(json!({
+            "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "of the request for the list: with it, and revenue, versions are judged by that list",
+        })),
+        "revenue": optional(json!({"type": "number", "minimum": REVENUES.start(), "maximum": REVENUES.end()})),
         "request_id": optional(json!({
             "type": "string", "maxLength": MAX_TEXT_CHARS, "description": "X-Request-Id of the answer with the list",
         })),
@@ -337,7 +341,7 @@ fn monitoring() -> Value {
 fn described() -> Vec<(&'static str, Value)> {
     let (text, whole) = (json!({"type": "string"}), json!({"type": "integer", "minimum": 0}));
     let health = json!({
-        "status": {"enum": ["healthy", "no_model"]}, "model_loaded": {"type": "boolean"}, "model_version": {"type": ["string", "null"]},
+        "status": {"enum": ["healthy", "asleep", "no_model"]}, "model_loaded": {"type": "boolean"}, "model_version": {"type": ["string", "null"]},
         "timestamp": {"type": "string", "format": "date-time"}, "max_batch_size": whole,
     });
     let sizes = ["num_users", "num_products", "num_cities", "num_categories", "num_subcategories"];

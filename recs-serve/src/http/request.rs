@@ -6,9 +6,12 @@ use super::fields::{Faults, Members};
 use crate::error::{Error, Result};
 use crate::retriever::{DEFAULT_K, MAX_BATCH, MAX_BOOST, Request, TIMESTAMPS};
 use serde_json::Value;
+use std::ops::RangeInclusive;
 
 /// Longest text of a request, in characters (Unicode scalar values).
 pub const MAX_TEXT_CHARS: usize = 1024;
+/// What a customer may have spent.
+pub(super) const REVENUES: RangeInclusive<f64> = 0.0..=f32::MAX as f64;
 /// Most elements of a list in a request.
 pub const MAX_LIST: usize = 10_000;
 /// Largest `num_recommendations`.
@@ -116,7 +119,7 @@ fn read(mut members: Members<'_>, default_k: usize) -> Option<Request> {
     let m = &mut members;
     let customer_id = m.required_text("customer_id", MAX_TEXT_CHARS);
     let city = m.required_text("city", MAX_TEXT_CHARS);
-    let revenue = m.required_number("revenue", 0.0..=f64::from(f32::MAX));
+    let revenue = m.required_number("revenue", REVENUES);
     let boosts = -f64::from(MAX_BOOST)..=f64::from(MAX_BOOST);
     let request = Request {
         customer_id: customer_id.unwrap_or_default(),

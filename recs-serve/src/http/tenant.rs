@@ -51,6 +51,11 @@ impl FromRequestParts<Served> for Taking {
         slot.limiter.load().request()?;
         let monitor = slot.monitor.load_full().filter(|monitor| monitor.takes_events());
         let monitor = monitor.ok_or_else(Problem::no_events)?;
+        // Versions that made room are to judge, too.
+        slot.live.touch();
+        if slot.live.is_aside() {
+            slot.live.wake().await;
+        }
         if let Some(known) = parts.extensions.get::<Arc<Known>>() {
             let _ = known.monitor.set(Arc::clone(&monitor));
             served.state.traffic().take_room(known, &slot)?;

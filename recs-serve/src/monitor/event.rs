@@ -53,8 +53,17 @@ pub struct Judged {
 /// Length of the lists that purchases are looked for in.
 pub const JUDGED_LENGTH: usize = 100;
 
+/// What the list was asked with, as far as the client says: with it versions are judged by the list that they would have made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AskedWith {
+    /// As in the request.
+    pub city: Option<String>,
+    /// As in the request.
+    pub revenue: Option<f32>,
+}
+
 /// One thing that a customer did with one product.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
@@ -78,6 +87,9 @@ pub struct Event {
     /// The client's own name for it: an event that comes again under the same is counted once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
+    /// For judging; not kept.
+    #[serde(skip)]
+    pub asked: AskedWith,
     /// Of a purchase: where each version that was serving, trials and shadow too, would have listed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<Judged>,
@@ -162,6 +174,7 @@ pub(super) fn read(rows: &RecordBatch) -> Option<Vec<Event>> {
             is_told: told.value(row),
             request_id: optional(requests, row),
             event_id: optional(names, row),
+            asked: AskedWith::default(),
             judged: judged
                 .map(|(version, rank)| Some(Judged { model_version: version?.to_owned(), rank }))
                 .collect::<Option<_>>()?,
@@ -187,6 +200,7 @@ mod tests {
             is_told: true,
             request_id: None,
             event_id: Some("e1".into()),
+            asked: AskedWith::default(),
             judged: vec![judged("v1", Some(3)), judged("v2", None)],
         };
         let plain =

@@ -26,7 +26,7 @@ mod spool;
 mod traffic;
 
 pub use alerts::AlertConfig;
-pub use event::{Event, JUDGED_LENGTH, Judged, Outcome};
+pub use event::{AskedWith, Event, JUDGED_LENGTH, Judged, Outcome};
 pub use outcomes::{Outcomes, Rate, VersionOutcomes};
 pub use prediction::Prediction;
 pub use served::ServedReport;
@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use served::Served;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -272,13 +273,16 @@ impl Monitor {
         for events in bought.chunks_mut(MAX_BATCH) {
             let ask = |event: &&mut Event| Request {
                 customer_id: event.customer_id.clone(),
+                city: event.asked.city.clone(),
+                revenue: event.asked.revenue,
                 k: JUDGED_LENGTH,
                 ..Request::default()
             };
             let requests: Vec<Request> = events.iter().map(ask).collect();
             for version in serving.versions() {
                 // A version that cannot answer is not judged; others see to it that it does not serve for long.
-                let Ok(lists) = version.retriever().recommend_batch(&requests) else { continue };
+                let judge = || version.retriever().recommend_batch(&requests);
+                let Ok(Ok(lists)) = catch_unwind(AssertUnwindSafe(judge)) else { continue };
                 for (event, list) in events.iter_mut().zip(lists) {
                     let at = list.items.iter().position(|item| item.product_id == event.product_id);
                     let rank = at.and_then(|at| u32::try_from(at + 1).ok());

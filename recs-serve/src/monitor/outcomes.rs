@@ -146,10 +146,11 @@ impl Outcomes {
             let events = read(&batch).ok_or_else(|| damaged("its columns are not those of events".into()))?;
             let is_new = |event: &&Event| {
                 // Clients may use the same names.
-                let name = event
-                    .event_id
-                    .as_ref()
-                    .map(|id| fingerprint64(format!("{} {id}", event.customer_id).as_bytes()));
+                let name = event.event_id.as_ref().map(|id| {
+                    fingerprint64(
+                        format!("{} {} {id}", event.customer_id.len(), event.customer_id).as_bytes(),
+                    )
+                });
                 name.is_none_or(|name| names.insert(name))
             };
             events.iter().filter(is_new).for_each(|event| self.push(event));
@@ -160,7 +161,7 @@ impl Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::Outcome;
+    use super::super::event::{AskedWith, Outcome};
     use super::*;
 
     #[test]
@@ -187,6 +188,7 @@ mod tests {
                 is_told: true,
                 request_id: None,
                 event_id: None,
+                asked: AskedWith::default(),
                 judged: Vec::new(),
             };
             outcomes.push(&event);

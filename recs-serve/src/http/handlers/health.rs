@@ -12,7 +12,7 @@ use serde_json::json;
 
 #[derive(Serialize)]
 struct Health<'a> {
-    /// `healthy` with a model, `no_model` without.
+    /// `healthy` with a model, `no_model` without; `asleep` while the model makes room for others and comes back when it is asked.
     status: &'static str,
     model_loaded: bool,
     model_version: Option<&'a str>,
@@ -25,7 +25,11 @@ pub(in super::super) async fn health(served: State<Served>, tenant: Admitted) ->
     let model = tenant.model();
     let version = model.as_ref().map(|version| version.name());
     let answer = Health {
-        status: if version.is_some() { "healthy" } else { "no_model" },
+        status: match version {
+            Some(_) => "healthy",
+            None if tenant.slot.live.has_production() => "asleep",
+            None => "no_model",
+        },
         model_loaded: version.is_some(),
         model_version: version,
         timestamp: served.state.now(),
@@ -53,11 +57,11 @@ pub(in super::super) async fn tenant_livez(_tenant: Admitted) -> Result<Response
     livez().await
 }
 
-/// The tenant has a model.
+/// The tenant has a model, or gets it back when it is asked: a balancer that sent nobody would have it sleep for ever.
 pub(in super::super) async fn tenant_readyz(tenant: Admitted) -> Result<Response, Problem> {
-    match tenant.model() {
-        Some(_) => ready(),
-        None => Err(Problem::no_model()),
+    match tenant.slot.live.has_production() {
+        true => ready(),
+        false => Err(Problem::no_model()),
     }
 }
 
