@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use ndarray::Array2;
 use recs_core::observe::CancelToken;
 use recs_serve::index::remote::{
-    Among, Blocking, Care, PgvectorConfig, PgvectorIndex, QdrantConfig, QdrantIndex, RemoteIndex,
+    Among, Blocking, Care, Connect, PgvectorConfig, PgvectorIndex, QdrantConfig, QdrantIndex, RemoteIndex,
 };
 use recs_serve::index::{ExactIndex, Filter, Hit, Scratch, VectorIndex, conformance};
 use recs_serve::model::ServingModel;
@@ -156,6 +156,65 @@ fn an_other_side_that_does_not_answer_is_an_error_in_time() {
     assert!(matches!(failed, Err(Error::Remote { .. })), "{failed:?}");
 }
 
+/// Another side whose driver runs on the host's runtime, as that of a database does.
+#[derive(Debug)]
+struct Driven {
+    inside: Lazy,
+    runtime: tokio::runtime::Handle,
+}
+
+impl RemoteIndex for Driven {
+    fn len(&self) -> usize {
+        self.inside.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.inside.dim()
+    }
+
+    fn nearest<'a>(
+        &'a self,
+        query: &'a [f32],
+        limit: usize,
+        among: Among<'a>,
+        care: Care,
+    ) -> BoxFuture<'a, Result<Vec<Hit>>> {
+        let driver = self.runtime.spawn(tokio::time::sleep(Duration::from_millis(5)));
+        Box::pin(async move {
+            driver.await.unwrap();
+            self.inside.nearest(query, limit, among, care).await
+        })
+    }
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn requests_that_wait_for_it_hold_up_no_thread_that_it_needs() {
+    use crate::http_client::{post_request, send, tenant};
+    use recs_serve::http::{AppState, Auth, ServeConfig, router};
+    let inside = lazy(artifact("v1").candidates.vectors.clone(), 1).unwrap();
+    let driven = Driven { inside, runtime: tokio::runtime::Handle::current() };
+    let index = Blocking::new(Arc::new(driven), PATIENCE).unwrap();
+    let model = ServingModel::new(Arc::new(artifact("v1"))).unwrap();
+    let retriever = Retriever::over(model, Arc::new(index), host()).unwrap();
+    let config = ServeConfig { default_tenant: Some(tenant("acme")), ..ServeConfig::default() };
+    let state = AppState::new(host(), config).unwrap();
+    state.swap(&tenant("acme"), Arc::new(retriever));
+    let app = router(state, Auth::Open);
+    let one = serde_json::json!({"customer_id": "c3", "city": "alpha", "revenue": 1.0});
+    let product = crate::artifact::product_id(0);
+    for (path, body) in [
+        ("/recommend", one.clone()),
+        ("/recommend-batch", serde_json::json!({"requests": [one, one]})),
+        ("/similar", serde_json::json!({"product_id": product})),
+    ] {
+        let ask = || send(app.clone(), post_request(path, body.to_string()));
+        // This runtime has one thread, which the driver needs.
+        let both = tokio::time::timeout(PATIENCE / 2, async { tokio::join!(ask(), ask()) }).await.unwrap();
+        assert_eq!((both.0.0.status().as_u16(), both.1.0.status().as_u16()), (200, 200), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_retriever_serves_by_it() {
     let (model, expected) =
@@ -253,8 +312,12 @@ mod real {
         let server = Server::start("qdrant_server.py", &[]);
         let vectors = Array2::from_shape_fn((700, 5), |(i, j)| ((i * 7 + j * 13) % 29) as f32);
         runtime().block_on(async {
+            let open_with = async |collection: &str, vectors: &Array2<f32>| {
+                QdrantIndex::open(client(), qdrant(&server, collection), &vectors.view()).await
+            };
             let open = async |collection: &str, len, dim| {
-                QdrantIndex::open(client(), qdrant(&server, collection), len, dim).await
+                let vectors = Array2::from_shape_fn((len, dim), |(i, j)| ((i * 7 + j * 13) % 29) as f32);
+                open_with(collection, &vectors).await
             };
             assert!(matches!(open("acme-v1", 700, 5).await, Err(Error::Remote { .. })));
             let cancelled = CancelToken::new();
@@ -269,6 +332,9 @@ mod real {
                 .unwrap();
             assert!(matches!(open("acme-v1", 699, 5).await, Err(Error::Index { .. })));
             assert!(matches!(open("acme-v1", 700, 4).await, Err(Error::Index { .. })));
+            for others in others(&vectors) {
+                assert!(matches!(open_with("acme-v1", &others).await, Err(Error::Index { .. })));
+            }
             let index = open("acme-v1", 700, 5).await.unwrap();
             assert_eq!(index.search(&[1.0; 5], 7, &Filter::default()).await.unwrap().len(), 7);
             assert!(
@@ -285,12 +351,22 @@ mod real {
         });
     }
 
-    fn connect(server: &Server) -> Arc<tokio_postgres::Client> {
-        runtime().block_on(async {
-            let (client, connection) =
-                tokio_postgres::connect(&server.1, tokio_postgres::NoTls).await.unwrap();
-            tokio::spawn(connection);
-            Arc::new(client)
+    /// As many, as wide, and not the same: all of another model, or shifted by one.
+    fn others(vectors: &Array2<f32>) -> [Array2<f32>; 2] {
+        let len = vectors.nrows();
+        let shifted = Array2::from_shape_fn(vectors.dim(), |(i, j)| vectors[[(i + 1) % len, j]]);
+        [vectors.mapv(|x| 1.5 - x), shifted]
+    }
+
+    fn connect(server: &Server) -> Connect {
+        let place = server.1.clone();
+        Arc::new(move || {
+            let place = place.clone();
+            Box::pin(async move {
+                let (client, connection) = tokio_postgres::connect(&place, tokio_postgres::NoTls).await?;
+                runtime().spawn(connection);
+                Ok(client)
+            })
         })
     }
 
@@ -309,14 +385,35 @@ mod real {
         conformance::recall_is_at_least(&build, 0.9);
 
         let vectors = Array2::from_shape_fn((300, 5), |(i, j)| ((i * 7 + j * 13) % 29) as f32);
+        let open_with = |table: &str, vectors: &Array2<f32>| {
+            let config = PgvectorConfig::new(table);
+            runtime().block_on(PgvectorIndex::open(Arc::clone(&client), config, &vectors.view()))
+        };
         let open = |table: &str, len, dim| {
-            runtime().block_on(PgvectorIndex::open(Arc::clone(&client), PgvectorConfig::new(table), len, dim))
+            let vectors = Array2::from_shape_fn((len, dim), |(i, j)| ((i * 7 + j * 13) % 29) as f32);
+            open_with(table, &vectors)
         };
         let before = create("acme_v1", &vectors, &CancelToken::new()).unwrap();
         let find = |index: &PgvectorIndex| {
             runtime().block_on(index.search(&[1.0; 5], 300, &Filter::default())).unwrap()
         };
         assert_eq!(find(&open("acme_v1", 300, 5).unwrap()), find(&before));
+        for others in others(&vectors) {
+            assert!(matches!(open_with("acme_v1", &others), Err(Error::Index { .. })));
+        }
+        // A connection that is lost is made again.
+        let lost = open("acme_v1", 300, 5).unwrap();
+        runtime().block_on(async {
+            let other = client().await.unwrap();
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+            other.batch_execute(sql).await.unwrap();
+            let mut again = lost.search(&[1.0; 5], 300, &Filter::default()).await;
+            while again.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                again = lost.search(&[1.0; 5], 300, &Filter::default()).await;
+            }
+        });
+        assert_eq!(find(&lost), find(&before));
         assert!(matches!(open("acme_v1", 301, 5), Err(Error::Index { .. })));
         assert!(matches!(open("acme_v1", 300, 4), Err(Error::Index { .. })));
         assert!(matches!(open("nobodys", 1, 1), Err(Error::Remote { .. })));

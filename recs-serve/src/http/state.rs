@@ -312,6 +312,14 @@ impl AppState {
         now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
     }
 
+    /// Runs a job that may wait for others, where nobody waits for its thread. Requests under way bound their number.
+    pub(super) async fn run_waiting<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        tokio::task::spawn_blocking(job).await.map_err(|_| Problem::internal())?
+    }
+
     /// Runs a job on the workers and flattens its failure.
     pub(super) async fn run<T: Send + 'static>(
         &self,

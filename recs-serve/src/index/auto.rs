@@ -123,6 +123,10 @@ impl VectorIndex for Index {
         self.chosen().extra_bytes()
     }
 
+    fn waits(&self) -> bool {
+        self.chosen().waits()
+    }
+
     fn gains_together(&self) -> bool {
         self.chosen().gains_together()
     }

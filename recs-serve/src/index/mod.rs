@@ -81,6 +81,11 @@ pub trait VectorIndex: Send + Sync + std::fmt::Debug {
     /// Number of vectors.
     fn len(&self) -> usize;
 
+    /// True where a search waits for others, the network say: then it must not run on a thread that others wait for.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// True where several queries at a time take clearly less work than one by one: where each reads more than the caches hold.
     fn gains_together(&self) -> bool {
         false

@@ -245,6 +245,11 @@ impl Retriever {
         self.index.gains_together()
     }
 
+    /// True where an answer waits for others, an index across a network say: it must not run on a thread that others wait for.
+    pub fn waits(&self) -> bool {
+        self.index.waits()
+    }
+
     /// Multiply-adds of one search that scores everything: what deciding where to run it goes by.
     pub fn search_cost(&self) -> usize {
         self.index.len().saturating_mul(self.index.dim())

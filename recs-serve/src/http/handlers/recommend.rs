@@ -42,6 +42,15 @@ pub(in super::super) async fn recommend(
         loaded.charge(&served, 1)?;
         return together::answer(&served, loaded, request, write).await.map(json_response);
     }
+    if loaded.serving.versions().any(|version| version.retriever().waits()) {
+        let state = served.state.clone();
+        let job = move || {
+            let request = parse_request(&body)?;
+            loaded.charge(&served, 1)?;
+            answer(&served, &loaded, &request)
+        };
+        return state.run_waiting(job).await.map(json_response);
+    }
     let costs = loaded.serving.versions().map(|version| version.retriever().search_cost());
     let fits = costs.max().unwrap_or(0) <= served.state.config().inline_multiply_adds;
     if body.len() > INLINE_BODY_BYTES || !fits {
@@ -72,12 +81,17 @@ pub(in super::super) async fn recommend_batch(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let state = served.state.clone();
+    let waits = loaded.serving.versions().any(|version| version.retriever().waits());
     let job = move || {
         let requests = parse_batch(&body)?;
         loaded.charge(&served, requests.len())?;
         answer_batch(&served, &loaded, &requests)
     };
-    state.run(job).await.map(json_parts)
+    match waits {
+        true => state.run_waiting(job).await,
+        false => state.run(job).await,
+    }
+    .map(json_parts)
 }
 
 fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, Problem> {

@@ -32,13 +32,18 @@ pub(in super::super) async fn similar(
     // Two products for each candidate: with the vector, and with itself.
     let cost = loaded.version.retriever().search_cost().saturating_mul(2);
     let is_small = body.len() <= INLINE_BODY_BYTES && cost <= served.state.config().inline_multiply_adds;
-    let state = served.state.clone();
+    let (state, waits) = (served.state.clone(), loaded.version.retriever().waits());
     let job = move || {
         let request = parse_similar(&body)?;
         loaded.charge(&served, 1)?;
         answer(&loaded.version, &request)
     };
-    if is_small { job() } else { state.run(job).await }.map(json_response)
+    match (waits, is_small) {
+        (true, _) => state.run_waiting(job).await,
+        (false, true) => job(),
+        (false, false) => state.run(job).await,
+    }
+    .map(json_response)
 }
 
 fn answer(version: &Version, request: &SimilarRequest) -> Result<Bytes, Problem> {

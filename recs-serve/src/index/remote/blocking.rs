@@ -89,6 +89,10 @@ impl<R: RemoteIndex + 'static> VectorIndex for Blocking<R> {
         self.remote.dim()
     }
 
+    fn waits(&self) -> bool {
+        true
+    }
+
     fn search(
         &self,
         query: &[f32],

@@ -20,13 +20,14 @@ mod qdrant;
 
 pub use blocking::Blocking;
 #[cfg(feature = "pgvector")]
-pub use pgvector::{PgvectorConfig, PgvectorIndex};
+pub use pgvector::{Connect, PgvectorConfig, PgvectorIndex};
 #[cfg(feature = "qdrant")]
 pub use qdrant::{QdrantConfig, QdrantIndex};
 
 use super::{Filter, Hit, check_query};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use futures::future::BoxFuture;
+use ndarray::ArrayView2;
 
 /// Refuses vectors that cannot be searched, before anything is sent.
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]
@@ -34,6 +35,11 @@ fn check_vectors(vectors: &ndarray::ArrayView2<'_, f32>) -> Result<()> {
     let mut rows = vectors.rows().into_iter().enumerate();
     rows.try_for_each(|(i, row)| super::check_finite("candidate", i, &row.to_vec()))
 }
+
+/// Candidates that are looked at to see whether they are the model's.
+const PROBED: usize = 64;
+/// Two ways of adding up a product may differ by so much of the vectors' lengths.
+const TOLERANCE: f32 = 1e-4;
 
 /// A filter that lets at most so many through is sent as the list of these.
 const MAX_NAMED: usize = 10_000;
@@ -103,9 +109,56 @@ pub trait RemoteIndex: Send + Sync + std::fmt::Debug {
         Box::pin(async move {
             check_query(query, 0, self.dim())?;
             let mut hits = self.find(query, k.min(self.len()), filter).await?;
+            if let Some(Hit { index, .. }) = hits.iter().find(|hit| hit.index as usize >= self.len()) {
+                let reason = format!("holds candidate {index}, the model has {}: fill it again", self.len());
+                return Err(Error::index(format!("{self:?}"), reason));
+            }
             hits.sort_unstable_by(|a, b| b.before(a).cmp(&a.before(b)));
             hits.truncate(k);
             Ok(hits)
+        })
+    }
+
+    /// Whether it holds these vectors, by the products of a sample of them; whoever opens one that was filled before asks this.
+    ///
+    /// # Shapes
+    /// `vectors` `[len, dim]`.
+    ///
+    /// # Errors
+    /// [`Error::Index`](crate::Error::Index) when it holds others, [`Error::Remote`](crate::Error::Remote).
+    fn verify<'a>(&'a self, vectors: ArrayView2<'a, f32>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let others =
+                |reason: String| Error::index(format!("{self:?}"), format!("{reason}: fill it again"));
+            if vectors.dim() != (self.len(), self.dim()) {
+                let ((len, dim), of) = (vectors.dim(), self.dim());
+                let held = self.len();
+                return Err(others(format!("holds {held} vectors of {of}, the model has {len} of {dim}")));
+            }
+            let step = (self.len() / PROBED).max(1);
+            let last = self.len().saturating_sub(1);
+            let probed: Vec<u32> = (0..self.len())
+                .step_by(step)
+                .chain([last])
+                .filter(|&i| i < self.len())
+                .map(|i| i as u32)
+                .collect();
+            // One in the middle: a vector of zeros would tell nothing.
+            let query = vectors.rows().into_iter().max_by(|a, b| a.dot(a).total_cmp(&b.dot(b)));
+            let Some(query) = query.map(|row| row.to_vec()) else { return Ok(()) };
+            let hits = self.nearest(&query, probed.len(), Among::Only(&probed), Care::Exact).await?;
+            let query = ndarray::ArrayView1::from(&query);
+            for &candidate in &probed {
+                let row = vectors.row(candidate as usize);
+                let (expected, length) = (row.dot(&query), (row.dot(&row) * query.dot(&query)).sqrt());
+                let found = hits.iter().find(|hit| hit.index == candidate).map(|hit| hit.score);
+                if !found.is_some_and(|found| {
+                    (found - expected).abs() <= TOLERANCE * length.max(f32::MIN_POSITIVE)
+                }) {
+                    return Err(others(format!("candidate {candidate} is another vector than the model's")));
+                }
+            }
+            Ok(())
         })
     }
 

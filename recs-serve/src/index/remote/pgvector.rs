@@ -10,6 +10,7 @@ use ndarray::ArrayView2;
 use recs_core::observe::CancelToken;
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Row};
 
@@ -52,11 +53,28 @@ impl PgvectorConfig {
     }
 }
 
+/// How a host connects: what is called for the first connection, and again when one is lost. It drives the connection on the
+/// runtime that it is called on.
+///
+/// ```
+/// # use recs_serve::index::remote::Connect;
+/// # use std::sync::Arc;
+/// let connect: Connect = Arc::new(|| Box::pin(async {
+///     let (client, connection) = tokio_postgres::connect("host=localhost user=recs", tokio_postgres::NoTls).await?;
+///     tokio::spawn(connection);
+///     Ok(client)
+/// }));
+/// # drop(connect);
+/// ```
+pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Client, tokio_postgres::Error>> + Send + Sync>;
+
 /// Vectors in a table `(id integer, v vector)`: the row with id `i` is candidate `i`. Up to 2,000 numbers they have a graph.
 ///
-/// A connection answers one search after the other; a host that wants more at a time has several indexes.
+/// It has a connection of its own, which answers one search after the other, and another one when that is lost; a host that wants
+/// more at a time has several indexes.
 pub struct PgvectorIndex {
-    client: Arc<Client>,
+    connect: Connect,
+    client: Mutex<Option<Arc<Client>>>,
     config: PgvectorConfig,
     len: usize,
     dim: usize,
@@ -77,7 +95,7 @@ impl PgvectorIndex {
     /// # Errors
     /// [`Error::Config`] for the name, [`Error::NonFinite`], `Cancelled`, [`Error::Remote`].
     pub async fn create(
-        client: Arc<Client>,
+        connect: Connect,
         config: PgvectorConfig,
         vectors: &ArrayView2<'_, f32>,
         cancel: &CancelToken,
@@ -85,28 +103,29 @@ impl PgvectorIndex {
         config.check()?;
         super::check_vectors(vectors)?;
         let (len, dim) = vectors.dim();
-        let index = Self { client, config, len, dim };
-        index.batch("BEGIN").await?;
-        let filled = index.fill(vectors, cancel).await;
-        // A connection in a failed transaction takes nothing but its end.
-        let end = index.batch(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
-        filled?;
-        end?;
-        index.prepare().await?;
+        let index = Self { connect, client: Mutex::default(), config, len, dim };
+        // Of its own: whatever becomes of this, the server takes back what was not committed.
+        let client = (index.connect)().await.map_err(|e| index.failed(&e))?;
+        index.batch(&client, "BEGIN").await?;
+        index.fill(&client, vectors, cancel).await?;
+        index.batch(&client, "COMMIT").await?;
         Ok(index)
     }
 
-    async fn fill(&self, vectors: &ArrayView2<'_, f32>, cancel: &CancelToken) -> Result<()> {
+    async fn fill(&self, client: &Client, vectors: &ArrayView2<'_, f32>, cancel: &CancelToken) -> Result<()> {
         let table = &self.config.table;
         // A column of no numbers cannot be declared.
         let dim = self.dim.max(1);
-        self.batch(&format!(
-            "CREATE EXTENSION IF NOT EXISTS vector; DROP TABLE IF EXISTS \"{table}\"; \
+        self.batch(
+            client,
+            &format!(
+                "CREATE EXTENSION IF NOT EXISTS vector; DROP TABLE IF EXISTS \"{table}\"; \
              CREATE TABLE \"{table}\" (id integer PRIMARY KEY, v vector({dim}) NOT NULL)"
-        ))
+            ),
+        )
         .await?;
         let copy = format!("COPY \"{table}\" (id, v) FROM STDIN");
-        let sink: CopyInSink<Bytes> = self.client.copy_in(&copy).await.map_err(|e| self.failed(&e))?;
+        let sink: CopyInSink<Bytes> = client.copy_in(&copy).await.map_err(|e| self.failed(&e))?;
         let mut sink = std::pin::pin!(sink);
         let mut text = String::new();
         for (id, row) in vectors.rows().into_iter().enumerate() {
@@ -120,28 +139,37 @@ impl PgvectorIndex {
         sink.send(Bytes::from(text)).await.map_err(|e| self.failed(&e))?;
         sink.finish().await.map_err(|e| self.failed(&e))?;
         if self.dim <= MAX_INDEXED_DIM {
-            self.batch(&format!("CREATE INDEX ON \"{table}\" USING hnsw (v vector_ip_ops)")).await?;
+            self.batch(client, &format!("CREATE INDEX ON \"{table}\" USING hnsw (v vector_ip_ops)")).await?;
         }
         Ok(())
     }
 
-    /// Opens a table that was filled with `len` vectors of `dim` numbers.
+    /// Opens a table that was filled with these vectors; a sample of them is looked at.
+    ///
+    /// # Shapes
+    /// `vectors` `[len, dim]`.
     ///
     /// # Errors
     /// As [`PgvectorIndex::create`]; [`Error::Index`] for a table of other vectors.
-    pub async fn open(client: Arc<Client>, config: PgvectorConfig, len: usize, dim: usize) -> Result<Self> {
+    pub async fn open(
+        connect: Connect,
+        config: PgvectorConfig,
+        vectors: &ArrayView2<'_, f32>,
+    ) -> Result<Self> {
         config.check()?;
-        let index = Self { client, config, len, dim };
+        let (len, dim) = vectors.dim();
+        let index = Self { connect, client: Mutex::default(), config, len, dim };
         let sql =
             format!("SELECT count(*), coalesce(max(vector_dims(v)), $1) FROM \"{}\"", index.config.table);
-        let row = index.client.query_one(&sql, &[&(dim as i32)]).await.map_err(|e| index.failed(&e))?;
+        let client = index.client().await?;
+        let row = client.query_one(&sql, &[&(dim as i32)]).await.map_err(|e| index.failed(&e))?;
         let (rows, width): (i64, i32) = (row.get(0), row.get(1));
         if (rows, width) != (len as i64, dim as i32) {
             let reason =
                 format!("holds {rows} vectors of {width}, the model has {len} of {dim}: fill it again");
             return Err(Error::index(format!("{index:?}"), reason));
         }
-        index.prepare().await?;
+        index.verify(*vectors).await?;
         Ok(index)
     }
 
@@ -150,15 +178,25 @@ impl PgvectorIndex {
     /// # Errors
     /// [`Error::Remote`].
     pub async fn delete(self) -> Result<()> {
-        self.batch(&format!("DROP TABLE IF EXISTS \"{}\"", self.config.table)).await
+        let client = self.client().await?;
+        self.batch(&client, &format!("DROP TABLE IF EXISTS \"{}\"", self.config.table)).await
     }
 
-    async fn prepare(&self) -> Result<()> {
-        self.batch(&format!("SET hnsw.ef_search = {}", self.config.ef_search)).await
+    /// The connection, or another one where there is none or it was lost.
+    async fn client(&self) -> Result<Arc<Client>> {
+        let mut client = self.client.lock().await;
+        match &*client {
+            Some(client) if !client.is_closed() => Ok(Arc::clone(client)),
+            _ => {
+                let new = (self.connect)().await.map_err(|e| self.failed(&e))?;
+                self.batch(&new, &format!("SET hnsw.ef_search = {}", self.config.ef_search)).await?;
+                Ok(Arc::clone(client.insert(Arc::new(new))))
+            }
+        }
     }
 
-    async fn batch(&self, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(|e| self.failed(&e))
+    async fn batch(&self, client: &Client, sql: &str) -> Result<()> {
+        client.batch_execute(sql).await.map_err(|e| self.failed(&e))
     }
 
     fn failed(&self, error: &tokio_postgres::Error) -> Error {
@@ -213,7 +251,8 @@ impl RemoteIndex for PgvectorIndex {
             let sql = format!(
                 "SELECT id, -(v <#> $1::text::vector) FROM \"{table}\" {among_these} ORDER BY {order} LIMIT $2"
             );
-            let rows = self.client.query(&sql, &values).await.map_err(|e| self.failed(&e))?;
+            let client = self.client().await?;
+            let rows = client.query(&sql, &values).await.map_err(|e| self.failed(&e))?;
             let hit = |row: Row| {
                 let (id, score): (i32, f64) = (row.get(0), row.get(1));
                 Hit { index: id as u32, score: score as f32 }

@@ -111,11 +111,15 @@ impl QdrantIndex {
         Ok(index)
     }
 
-    /// Opens a collection that was filled with `len` vectors of `dim` numbers.
+    /// Opens a collection that was filled with these vectors; a sample of them is looked at.
+    ///
+    /// # Shapes
+    /// `vectors` `[len, dim]`.
     ///
     /// # Errors
     /// [`Error::Remote`] for one that is not there; [`Error::Index`] for one of other vectors.
-    pub async fn open(http: Client, config: QdrantConfig, len: usize, dim: usize) -> Result<Self> {
+    pub async fn open(http: Client, config: QdrantConfig, vectors: &ArrayView2<'_, f32>) -> Result<Self> {
+        let (len, dim) = vectors.dim();
         let index = Self { http, config, len, dim };
         let found: Answered<Value> = index.call(Method::GET, "", None).await?;
         let of = &found.result["config"]["params"]["vectors"];
@@ -124,6 +128,7 @@ impl QdrantIndex {
             return Err(Error::index(format!("{index:?}"), reason));
         }
         index.check().await?;
+        index.verify(*vectors).await?;
         Ok(index)
     }
 
