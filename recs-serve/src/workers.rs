@@ -85,7 +85,10 @@ impl Workers {
         let doing = "answering a request";
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Worker { doing })?;
         let (answer, wait) = oneshot::channel();
+        let span = tracing::Span::current();
         self.pool.spawn(move || {
+            // What is traced there belongs to the request.
+            let _in = span.enter();
             if answer.is_closed() {
                 return;
             }

@@ -13,6 +13,7 @@ use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
 use recs_serve::deploy::GateConfig;
+use recs_serve::http::{ServeConfig, ServerConfig, TenantLimits};
 use recs_serve::index::IndexConfig;
 use recs_serve::monitor::MonitorConfig;
 use recs_train::search::SearchConfig;
@@ -20,6 +21,7 @@ use recs_train::tracking::mlflow::MlflowConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,6 +133,8 @@ pub(crate) struct ServeSettings {
     pub(crate) index: IndexConfig,
     /// What a version must fulfil before it serves.
     pub(crate) gate: GateConfig,
+    /// What the server bears, and what may be asked of it.
+    pub(crate) limits: LimitSettings,
     /// Take a version out of the registry that proves unfit where it is tried before it serves, or while it does.
     pub(crate) roll_back: bool,
     /// Seconds between `/readyz` saying no and the door closing, when the server is told to end: for load balancers to notice.
@@ -149,10 +153,92 @@ impl Default for ServeSettings {
             cache: None,
             index: IndexConfig::default(),
             gate: GateConfig::default(),
+            limits: LimitSettings::default(),
             roll_back: true,
             grace_seconds: 0,
             monitor: MonitorConfig::default(),
             notify: NotifySettings::default(),
+        }
+    }
+}
+
+/// What the server bears: see `ServeConfig`, `ServerConfig` and `TenantLimits` of recs-serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    /// Requests a second over time, of this server; probes do not count. Beyond: 429.
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+    /// Requests at once after a pause; as many as in a second unless given.
+    pub(crate) burst: Option<NonZeroU32>,
+    /// Lists of products a day (UTC), of this server; a batch counts each of its requests.
+    pub(crate) lists_per_day: Option<u64>,
+    /// Largest body, 1 KiB to 1 GiB.
+    pub(crate) max_body_bytes: usize,
+    /// Requests under way at a time; one more is answered 503.
+    pub(crate) max_in_flight: usize,
+    /// Milliseconds for a request, from its head to that of its answer.
+    pub(crate) time_limit_ms: u64,
+    /// Single requests that are answered together at most when they come at the same time; 1: each alone.
+    pub(crate) together: usize,
+    /// Connections at a time; fewer where the system does not allow as many open files.
+    pub(crate) max_connections: usize,
+    /// Seconds that a connection may rest.
+    pub(crate) idle_seconds: u64,
+    /// Seconds until the last byte of an answer must be taken.
+    pub(crate) answer_seconds: u64,
+    /// Seconds that requests under way may still take when the server is to end.
+    pub(crate) drain_seconds: u64,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let (serve, server) = (ServeConfig::default(), ServerConfig::default());
+        Self {
+            requests_per_second: None,
+            burst: None,
+            lists_per_day: None,
+            max_body_bytes: serve.max_body_bytes,
+            max_in_flight: serve.max_in_flight_of_tenant,
+            time_limit_ms: serve.time_limit_ms,
+            together: serve.together,
+            max_connections: server.max_connections,
+            idle_seconds: server.idle_seconds,
+            answer_seconds: server.answer_seconds,
+            drain_seconds: server.drain_seconds,
+        }
+    }
+}
+
+impl LimitSettings {
+    /// Of the router that serves this tenant.
+    pub(crate) fn serve(&self, tenant: &TenantId) -> ServeConfig {
+        ServeConfig {
+            default_tenant: Some(tenant.clone()),
+            max_body_bytes: self.max_body_bytes,
+            max_in_flight: self.max_in_flight,
+            max_in_flight_of_tenant: self.max_in_flight,
+            time_limit_ms: self.time_limit_ms,
+            together: self.together,
+            ..ServeConfig::default()
+        }
+    }
+
+    /// Of the connections.
+    pub(crate) fn server(&self) -> ServerConfig {
+        ServerConfig {
+            max_connections: self.max_connections,
+            idle_seconds: self.idle_seconds,
+            answer_seconds: self.answer_seconds,
+            drain_seconds: self.drain_seconds,
+        }
+    }
+
+    /// Of the tenant.
+    pub(crate) fn tenant(&self) -> TenantLimits {
+        TenantLimits {
+            requests_per_second: self.requests_per_second,
+            burst: self.burst,
+            lists_per_day: self.lists_per_day,
         }
     }
 }

@@ -100,7 +100,8 @@ impl Cache {
             && graph.exists()
             && let Some(index) = sound(&graph, model.open_graph(&graph))
         {
-            return Ok(Index::Hnsw(index));
+            // How it is built is the publisher's choice, how carefully it is searched this server's.
+            return Ok(Index::Hnsw(index.with_ef_search(config.hnsw.ef_search)?));
         }
         let index = model.index(config, cancel)?;
         let Index::Hnsw(built) = &index else { return Ok(index) };

@@ -9,7 +9,7 @@ use crate::deploy::{Live, Serving};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, MonitorReport};
 use crate::registry::Registry;
-use crate::retriever::{Host, Retriever};
+use crate::retriever::{Host, MAX_BATCH, Retriever};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use recs_core::tenant::TenantId;
 use std::collections::BTreeMap;
@@ -130,6 +130,10 @@ impl AppState {
         if !(1 << 10..=1 << 30).contains(&config.max_body_bytes) {
             let reason = format!("is {}, allowed are 1 KiB to 1 GiB", config.max_body_bytes);
             return Err(Error::config("serve.max_body_bytes", reason));
+        }
+        if !(1..=MAX_BATCH).contains(&config.together) {
+            let reason = format!("is {}, allowed are 1 to {MAX_BATCH}", config.together);
+            return Err(Error::config("serve.together", reason));
         }
         if [config.max_in_flight, config.max_in_flight_of_tenant].contains(&0) || config.time_limit_ms == 0 {
             let reason = "max_in_flight, max_in_flight_of_tenant and time_limit_ms must be at least 1";

@@ -7,6 +7,7 @@ mod evaluate;
 mod extract;
 mod init;
 mod keys;
+mod log;
 mod recommend;
 mod recommend_all;
 mod record;
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     root: TenantRoot,
     schema: Schema,
     observer: Arc<Terminal>,
+    /// What is said is said as JSON.
+    as_json: bool,
     cancel: CancelToken,
 }
 
@@ -55,6 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
     }
     let config = Config::read(&args.config)?;
     let context = Context {
+        as_json: args.json,
         root: config.root()?,
         schema: config.schema()?,
         config,

@@ -2,13 +2,13 @@
 
 use super::{Context, keys};
 use crate::args::ServeArgs;
-use crate::config::NotifySettings;
+use crate::config::{LimitSettings, NotifySettings};
 use crate::error::{Error, Result};
 use crate::output::Report;
 use recs_core::artifact::ModelArtifact;
 use recs_core::notify::{Mail, Notifier, Webhook, WebhookForm};
 use recs_serve::deploy::{DeployConfig, Deployer};
-use recs_serve::http::{AppState, Auth, KeyRing, ServeConfig, ServerConfig, WithoutKeys, router};
+use recs_serve::http::{AppState, Auth, KeyRing, ServerConfig, WithoutKeys, router};
 use recs_serve::monitor::{Monitor, MonitorConfig};
 use recs_serve::retriever::Host;
 use recs_serve::workers::Workers;
@@ -27,10 +27,11 @@ const NO_KEYS: &str = "requests from other machines need a key, and after the fi
                        `recs keys add`, or listen on 127.0.0.1 before there is any";
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
+    super::log::start(context.as_json);
     let (tenant, settings) = (&context.config.tenant, &context.config.serve);
     let host = Host::new(Workers::new(settings.threads)?);
-    let config = ServeConfig { default_tenant: Some(tenant.clone()), ..ServeConfig::default() };
-    let state = AppState::new(host.clone(), config)?;
+    let state = AppState::new(host.clone(), settings.limits.serve(tenant))?;
+    state.limit(tenant, settings.limits.tenant())?;
     deploy(context, args, &state, host.clone()).await?;
     let monitor = watch(context, &state, host)?;
     let serving = state.live(tenant).serving();
@@ -50,7 +51,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
         state.retire();
         tokio::time::sleep(grace).await;
     };
-    let served = recs_serve::http::serve(listener, router(state.clone(), auth), &server(), stop).await;
+    let served =
+        recs_serve::http::serve(listener, router(state.clone(), auth), &server(&settings.limits), stop).await;
     // What was gathered since the last time.
     let kept = monitor.finish().await;
     served?;
@@ -64,8 +66,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
 
 /// As many connections as there may be open files, beside some for everything else; where the system allows more, it is asked for
 /// more: with the usual 1,024 a thousand silent clients would keep all others out.
-fn server() -> ServerConfig {
-    let config = ServerConfig::default();
+fn server(limits: &LimitSettings) -> ServerConfig {
+    let config = limits.server();
     let files = rlimit::increase_nofile_limit(u64::MAX)
         .map_or(1024, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let most = files.saturating_sub(OTHER_FILES).max(1);
