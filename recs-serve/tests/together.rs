@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use recs_serve::deploy::{Serving, Split, Trial, Version};
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
 use recs_serve::index::{ExactIndex, Filter, Hit, Query, Scratch, ScratchPool, VectorIndex};
-use recs_serve::retriever::Retriever;
+use recs_serve::retriever::{Request, Retriever};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -245,4 +245,45 @@ async fn whoever_goes_away_is_not_answered_and_holds_nobody_up() {
     }
     assert_eq!(ask(app, body(9)).await.0, StatusCode::OK);
     assert_eq!(*index.asked.lock().unwrap(), [1, 1, 1]);
+}
+
+/// Who sends slowly is told so (408); this one sent all there is, and the time is the server's.
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_the_servers_fault() {
+    let (index, retriever) = noted("v1", usize::MAX);
+    let config = ServeConfig { time_limit_ms: 50, ..state(1).config().clone() };
+    let state = AppState::new(host(), config).unwrap();
+    state.swap(&tenant("acme"), retriever);
+    let request = post_request("/recommend", body(0).to_string());
+    let (response, problem) = send(router(state, Auth::Open), request).await;
+    index.open();
+    assert_eq!(
+        (response.status(), &problem["type"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("urn:recs:problem:too-slow"))
+    );
+    assert_eq!(response.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_cap_that_cannot_be_filled_ranks_no_more_than_it_takes() {
+    let mut sufficed = 0;
+    for customer in 0..20 {
+        let (index, retriever) = noted("v1", usize::MAX);
+        index.open();
+        let request = Request {
+            customer_id: format!("c{customer}"),
+            k: 30,
+            categories: Some(["DAIRY", "FRUIT", "MEAT"].map(str::to_owned).to_vec()),
+            category_cap: Some(2),
+            timestamp: Some(1_514_764_800),
+            ..Request::default()
+        };
+        let answer = retriever.recommend(&request).unwrap();
+        assert_eq!(answer.items.len(), 6);
+        assert!(answer.shortfall.unwrap().detail.contains("at most 2 of a category"));
+        let searches = index.asked.lock().unwrap().len();
+        assert!(searches <= 2, "{searches}");
+        sufficed += usize::from(searches == 1);
+    }
+    assert!(sufficed > 0, "the first thirty have all that a list can have for some");
 }

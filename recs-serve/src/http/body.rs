@@ -1,6 +1,7 @@
 //! Content type and bytes of a body.
 
 use super::Problem;
+use super::observe::Known;
 use super::router::Served;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
@@ -8,6 +9,8 @@ use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A body that is declared as plain JSON, within the configured limit; not yet parsed.
 pub(super) struct JsonBytes(pub(super) Bytes);
@@ -17,7 +20,12 @@ impl FromRequest<Served> for JsonBytes {
 
     async fn from_request(request: Request, served: &Served) -> Result<Self, Problem> {
         check_declaration(request.headers())?;
-        read(request.into_body(), served.state.config().max_body_bytes).await.map(Self)
+        let known = request.extensions().get::<Arc<Known>>().cloned();
+        let body = read(request.into_body(), served.state.config().max_body_bytes).await?;
+        if let Some(known) = known {
+            known.has_come.store(true, Ordering::Relaxed);
+        }
+        Ok(Self(body))
     }
 }
 

@@ -18,13 +18,13 @@ use std::num::NonZeroU32;
 /// | 403 | `forbidden` | the key has not the role that the route needs |
 /// | 404 | `not-found` | no such route, tenant or product |
 /// | 405 | `method-not-allowed` | the route has other methods, listed in `Allow` |
-/// | 408 | `timed-out` | sending or answering took longer than the configured limit |
+/// | 408 | `timed-out` | sending took longer than the configured limit |
 /// | 409 | `conflict` | what serves is not what the change is about: look again |
 /// | 413 | `body-too-large` | the body exceeds the configured limit |
 /// | 415 | `unsupported-media-type` | the body is not declared as plain JSON |
 /// | 422 | `invalid-request`, `beyond-quota` | values break rules: each in `errors`, with its JSON pointer; more lists than the tenant has in a day |
 /// | 429 | `rate-limited`, `quota-exhausted` | the tenant's limits; `Retry-After` says when to come back |
-/// | 503 | `no-model`, `overloaded`, `ending`, `store-unavailable` | the tenant has no model yet; too many requests are under way; the server is about to end; a change of what serves could not be written |
+/// | 503 | `no-model`, `overloaded`, `too-slow`, `ending`, `store-unavailable` | the tenant has no model yet; too many requests are under way; answering took longer than the configured limit; the server is about to end; a change of what serves could not be written |
 /// | 500 | `internal` | a defect of ours; nothing of it is told, it is logged |
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Problem {
@@ -175,10 +175,14 @@ impl Problem {
     }
 
     pub(super) fn timed_out(limit_ms: u64) -> Self {
-        let detail = format!(
-            "the request took longer than {limit_ms} ms, to be sent or to be answered: send less at once"
-        );
+        let detail = format!("the request took longer than {limit_ms} ms to be sent: send less at once");
         Self::new(StatusCode::REQUEST_TIMEOUT, "timed-out", "Timed out", detail)
+    }
+
+    pub(super) fn too_slow(limit_ms: u64) -> Self {
+        let detail =
+            format!("the server took longer than {limit_ms} ms to answer: ask for less at once, or later");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-slow", "Too slow", detail).after(1)
     }
 
     pub(super) fn internal() -> Self {

@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) id: HeaderValue,
     /// Of a single list: its time says how fast the server is.
     pub(super) is_single: AtomicBool,
+    /// All of it is here: what takes long from now on is the server's time.
+    pub(super) has_come: AtomicBool,
     started: Instant,
     is_counted: AtomicBool,
     in_flight: Gauge,
@@ -43,9 +45,9 @@ impl Known {
     fn new(in_flight: &Gauge, id: HeaderValue) -> Self {
         in_flight.inc();
         let (tenant, room, monitor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let [is_single, is_counted] = [AtomicBool::new(false), AtomicBool::new(false)];
+        let [is_single, has_come, is_counted] = std::array::from_fn(|_| AtomicBool::new(false));
         let (started, in_flight) = (Instant::now(), in_flight.clone());
-        Self { tenant, room, monitor, id, is_single, started, is_counted, in_flight }
+        Self { tenant, room, monitor, id, is_single, has_come, started, is_counted, in_flight }
     }
 }
 
@@ -129,7 +131,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         tenant = tracing::field::Empty,
         status = tracing::field::Empty,
     );
-    let mut response = in_time(state.config(), request, next).instrument(span.clone()).await;
+    let mut response = in_time(state.config(), request, next, &known).instrument(span.clone()).await;
     let tenant = known.tenant.get();
     if let Some(tenant) = tenant {
         span.record("tenant", tracing::field::display(tenant));
@@ -143,10 +145,14 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
 }
 
 /// Answers in time, or says that it cannot.
-async fn in_time(config: &ServeConfig, request: Request, next: Next) -> Response {
+async fn in_time(config: &ServeConfig, request: Request, next: Next, known: &Known) -> Response {
     let limit = Duration::from_millis(config.time_limit_ms);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
+        Err(_) if known.has_come.load(Ordering::Relaxed) => {
+            tracing::error!(limit_ms = config.time_limit_ms, "an answer took too long");
+            Problem::too_slow(config.time_limit_ms).into_response()
+        }
         Err(_) => Problem::timed_out(config.time_limit_ms).into_response(),
     }
 }

@@ -37,7 +37,7 @@ pub struct ServeConfig {
     pub max_in_flight: usize,
     /// As many of them may be one tenant's, so that no tenant takes the room of all others.
     pub max_in_flight_of_tenant: usize,
-    /// Milliseconds from the head of a request to the head of its answer, the body's way included; then 408.
+    /// Milliseconds from the head of a request to the head of its answer, the body's way included; then 408, or 503 when the body had come.
     pub time_limit_ms: u64,
 }
 

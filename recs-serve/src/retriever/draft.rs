@@ -37,6 +37,24 @@ impl<'r> Draft<'r> {
         self.entries.len() >= self.k
     }
 
+    /// Most products of a category.
+    pub(super) fn cap(&self) -> Option<usize> {
+        self.cap
+    }
+
+    /// How many of these products, each given once, a list without an end would take.
+    pub(super) fn most_of(&self, products: impl Iterator<Item = u32>) -> usize {
+        let Some(cap) = self.cap else { return products.count() };
+        let (mut free, mut of_category) = (0, HashMap::<u32, usize>::new());
+        for product in products {
+            match self.catalogue.capped_category(product) {
+                Some(category) => *of_category.entry(category).or_default() += 1,
+                None => free += 1,
+            }
+        }
+        free + of_category.values().map(|&count| count.min(cap)).sum::<usize>()
+    }
+
     /// The products so far.
     pub(super) fn products(&self) -> HashSet<u32> {
         self.entries.iter().map(|e| e.product).collect()

@@ -9,6 +9,7 @@ use crate::index::{Filter, Hit, Query};
 use ndarray::Array2;
 use rayon::prelude::*;
 use recs_core::model::TowerColumns;
+use std::cell::OnceCell;
 
 /// Requests that one task encodes.
 const ENCODE_ROWS: usize = 128;
@@ -226,12 +227,14 @@ impl Retriever {
     ) -> Result<Recommendations<'_>> {
         let mut draft = Draft::new(&self.catalogue, request);
         self.pin(&mut draft, source, &mut plan.rules);
-        self.fill(&mut draft, source, &plan.rules, request.k, Some(hits))?;
+        let reachable = OnceCell::new();
+        self.fill(&mut draft, source, &plan.rules, (request.k, Some(hits)), &reachable)?;
         let passed = if draft.is_full() { 0 } else { plan.rules.passed(self.products()) };
-        if passed > draft.len() && source.reason() != Reason::Popularity {
+        let has_more = !draft.is_full() && self.reachable(&draft, &plan.rules, &reachable) > draft.len();
+        if has_more && source.reason() != Reason::Popularity {
             let everybody = Source::Popular(Bestsellers::of_everybody(&self.popular));
             let limit = request.k.saturating_add(draft.len());
-            self.fill(&mut draft, everybody, &plan.rules, limit, None)?;
+            self.fill(&mut draft, everybody, &plan.rules, (limit, None), &reachable)?;
         }
         let shortfall = (!draft.is_full()).then(|| self.shortfall(request, passed, draft.len()));
         let entries = draft.into_entries().into_iter().enumerate();
@@ -257,8 +260,8 @@ impl Retriever {
         draft: &mut Draft<'_>,
         source: Source<'_>,
         rules: &Rules,
-        mut limit: usize,
-        mut first: Option<Vec<Hit>>,
+        (mut limit, mut first): (usize, Option<Vec<Hit>>),
+        reachable: &OnceCell<usize>,
     ) -> Result<()> {
         let (before, listed) = (draft.len(), draft.products());
         let lifted = |hit: &Hit| Hit { score: hit.score + rules.boost(hit.index), ..*hit };
@@ -281,7 +284,7 @@ impl Retriever {
                 let source = source.reason_of(hit.index);
                 draft.push(Entry { product: hit.index, base, source, is_pinned: false });
             }
-            if draft.is_full() || end.is_none() {
+            if draft.is_full() || end.is_none() || draft.len() >= self.reachable(draft, rules, reachable) {
                 return Ok(());
             }
             draft.truncate(before);
@@ -291,6 +294,18 @@ impl Retriever {
                 limit = limit.max(self.products() + 1);
             }
         }
+    }
+
+    /// How long a list can become at most under the rules and the cap on categories. Counted once, in one pass over the products.
+    fn reachable(&self, draft: &Draft<'_>, rules: &Rules, counted: &OnceCell<usize>) -> usize {
+        *counted.get_or_init(|| {
+            if draft.cap().is_none() {
+                return rules.passed(self.products());
+            }
+            let mut passing = Vec::new();
+            rules.filter.passing(self.products(), &mut passing);
+            draft.most_of(passing.iter().chain(&rules.apart).copied())
+        })
     }
 
     fn item(&self, rank: usize, entry: Entry, explain: bool, plan: &Plan<'_>) -> Item<'_> {

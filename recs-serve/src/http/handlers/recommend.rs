@@ -39,8 +39,11 @@ pub(in super::super) async fn recommend(
 ) -> Result<Response, Problem> {
     if body.len() <= INLINE_BODY_BYTES && together::is_wanted(&served, &loaded) {
         let request = parse_request(&body)?;
-        loaded.charge(&served, 1)?;
-        return together::answer(&served, loaded, request, write).await.map(json_response);
+        // A cap may follow the ranking far: nobody else is to wait for that.
+        if request.category_cap.is_none() {
+            loaded.charge(&served, 1)?;
+            return together::answer(&served, loaded, request, write).await.map(json_response);
+        }
     }
     if loaded.serving.versions().any(|version| version.retriever().waits()) {
         let state = served.state.clone();
