@@ -1,6 +1,6 @@
 //! What is kept of what was served and of what customers did, and who is told.
 
-use crate::artifact::{NOW, artifact, host};
+use crate::artifact::{CUSTOMERS, NOW, artifact, host, repeating_artifact};
 use crate::http_client::{assert_problem, post_request, send, tenant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, TimestampMillisecondType};
@@ -570,4 +570,26 @@ async fn events_are_not_written_where_a_disk_is_to_be_mounted() {
     let third = acme();
     third.monitor.finish().await.unwrap();
     assert_eq!(third.outcomes().await.report()["v1"].bought, 2);
+}
+
+#[tokio::test]
+async fn a_model_of_histories_has_customers_in_cities_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = acme(folder.path());
+    let retriever = Retriever::new(Arc::new(repeating_artifact()), host()).unwrap();
+    acme.live.swap(Serving::only(Arc::new(retriever)));
+    let drift = async || acme.monitoring().await["served"]["input_drift"].clone();
+    // Everybody is where they were in training, whether they say so or not.
+    for c in 0..CUSTOMERS {
+        acme.ask(&format!("c{c}"), ["alpha", "beta", "gamma"][c % 3]).await;
+    }
+    acme.monitor.gather().await.unwrap();
+    let usual = drift().await["city"].as_f64().unwrap();
+    assert!(usual < 0.25, "{usual}");
+    for c in 0..200 {
+        acme.ask(&format!("c{}", c % CUSTOMERS), "gamma").await;
+    }
+    acme.monitor.gather().await.unwrap();
+    let moved = drift().await["city"].as_f64().unwrap();
+    assert!(moved > 0.5, "{moved}");
 }

@@ -47,6 +47,8 @@ impl Default for AlertConfig {
 
 /// Begins the names of the rules about inputs.
 const INPUT_DRIFT: &str = "input_drift_";
+const SCORE_DRIFT: &str = "score_drift";
+const PERSONALISATION: &str = "personalisation";
 
 /// A rule, what was measured, and what is allowed.
 struct Finding {
@@ -86,9 +88,9 @@ fn findings(config: &AlertConfig, traffic: &TrafficReport, served: Option<&Serve
         let what = format!("the drift of input {input}");
         found.extend(above(format!("{INPUT_DRIFT}{input}"), &what, Some(*drift), config.max_input_drift));
     }
-    found.extend(above("score_drift", "the drift of the scores", served.score_drift, config.max_score_drift));
+    found.extend(above(SCORE_DRIFT, "the drift of the scores", served.score_drift, config.max_score_drift));
     let what = "the personalisation of the lists";
-    found.extend(below("personalisation", what, served.personalisation, config.min_personalisation));
+    found.extend(below(PERSONALISATION, what, served.personalisation, config.min_personalisation));
     let by_model: u64 = ["model", "features_only"].iter().filter_map(|of| served.sources.get(of)).sum();
     let share = Some(by_model as f64 / served.lists.max(1) as f64);
     found.extend(below("by_model", "the share of lists that the model made", share, config.min_by_model));
@@ -157,20 +159,30 @@ impl Alerts {
                 (None, false) => {}
             }
         }
-        changes.extend(self.forget_inputs(config, served, at));
+        changes.extend(self.forget_unmeasured(config, served, at));
         for waiting in &mut self.waiting {
             changes.iter().for_each(|alert| push(waiting, alert.clone()));
         }
         changes
     }
 
-    /// What a version reads no more cannot drift. (About what nothing can be said now stays as it was.)
-    fn forget_inputs(&mut self, config: &AlertConfig, served: Option<&ServedReport>, at: &str) -> Vec<Alert> {
+    /// What a version reads no more cannot drift, nor what is not measured of it. (About what too little can be said now stays as it
+    /// was.)
+    fn forget_unmeasured(
+        &mut self,
+        config: &AlertConfig,
+        served: Option<&ServedReport>,
+        at: &str,
+    ) -> Vec<Alert> {
         let Some(served) = served.filter(|served| served.lists >= config.min_lists) else {
             return Vec::new();
         };
-        let is_gone = |rule: &String| {
-            rule.strip_prefix(INPUT_DRIFT).is_some_and(|input| !served.input_drift.contains_key(input))
+        let is_gone = |rule: &String| match rule.strip_prefix(INPUT_DRIFT) {
+            Some(input) => !served.input_drift.contains_key(input),
+            None => {
+                rule == SCORE_DRIFT && served.score_drift.is_none()
+                    || rule == PERSONALISATION && served.personalisation.is_none()
+            }
         };
         let gone: Vec<String> = self.broken.keys().filter(|rule| is_gone(rule)).cloned().collect();
         let removed = gone.iter().filter_map(|rule| self.broken.remove(rule));
@@ -258,6 +270,12 @@ mod tests {
         // The next version does not look at cities.
         let other = ServedReport { input_drift: BTreeMap::new(), ..served(1000, 0.0) };
         assert_eq!(check(traffic(0, 0.0, 0.0), Some(&other)), drift(AlertState::Resolved));
+        let strange = ServedReport { score_drift: Some(3.0), ..other.clone() };
+        let scores = |state| vec![("score_drift".to_owned(), state)];
+        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&strange)), scores(AlertState::Firing));
+        // The one after that has too few customers for a usual score.
+        let unknown = ServedReport { score_drift: None, ..other };
+        assert_eq!(check(traffic(0, 0.0, 0.0), Some(&unknown)), scores(AlertState::Resolved));
         assert_eq!(alerts.firing().len(), 1);
         let waiting: Vec<_> = alerts.waiting()[0].iter().map(|alert| alert.rule.as_str()).collect();
         assert_eq!(waiting, ["p99_ms"], "what began and ended untold is not told");

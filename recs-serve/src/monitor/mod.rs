@@ -9,6 +9,7 @@
 //! | file | what |
 //! |---|---|
 //! | `traffic.rs` | volume, latencies and failures of the last hour |
+//! | `cities.rs` | where customers are, beside where they were in training |
 //! | `served.rs` | what the lists are like; drift of inputs and scores against the training |
 //! | `alerts.rs` | [`AlertConfig`]: which of it people are told about |
 //! | `prediction.rs`, `prediction_log.rs` | lists that were served, sampled, as Parquet |
@@ -16,6 +17,7 @@
 //! | `outcomes.rs` | [`Outcomes`]: versions compared by what customers did |
 
 mod alerts;
+mod cities;
 mod event;
 mod event_log;
 mod outcomes;

@@ -1,5 +1,6 @@
 //! What the lists that were served are like, and what was asked for.
 
+use super::cities::Cities;
 use super::prediction::Prediction;
 use crate::deploy::Side;
 use crate::error::Result;
@@ -9,6 +10,8 @@ use recs_core::model::InputCounter;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The input of models that do not read it.
+const CITY: &str = "city";
 /// Most bins of scores, of equal shares where the version answers its own customers.
 const SCORE_BINS: usize = 10;
 /// Of these customers.
@@ -39,6 +42,7 @@ struct Half {
     short: u64,
     scores: Vec<f64>,
     inputs: Option<InputCounter>,
+    cities: Option<Cities>,
 }
 
 /// Lists of a window.
@@ -56,10 +60,10 @@ pub struct ServedReport {
     pub coverage: Option<f64>,
     /// 0 when everybody gets the same, 1 when no two lists share a product.
     pub personalisation: Option<f64>,
-    /// Stability index of each input against the training rows.
+    /// Stability index of each input against the training rows; `city` also for models that do not read it.
     pub input_drift: BTreeMap<String, f64>,
     /// That of the best score of customers whom the model knows, in lists that no rule had a say in, against the version's own
-    /// customers as it came. None while there are too few of either.
+    /// customers as it came, with revenues as the training rows had them. None while there are too few of either.
     pub score_drift: Option<f64>,
 }
 
@@ -75,8 +79,11 @@ impl Served {
         let (customers, probed) = (retriever.customers(), retriever.customers().min(PROBED));
         let probe = (0..probed).map(|i| i * customers / probed);
         let like = Request { k: 1, ..Request::default() };
-        let probe = probe.filter_map(|number| {
-            Some(Request { customer_id: retriever.customer(number)?.to_owned(), ..like.clone() })
+        // As others asked: what a list is worth to a model may follow from how much its customer spends.
+        let revenues = retriever.usual_revenues();
+        let probe = probe.enumerate().filter_map(|(i, number)| {
+            let revenue = revenues.get(i % revenues.len().max(1)).copied();
+            Some(Request { customer_id: retriever.customer(number)?.to_owned(), revenue, ..like.clone() })
         });
         let probe: Vec<Request> = probe.collect();
         for requests in probe.chunks(MAX_BATCH) {
@@ -96,7 +103,7 @@ impl Served {
         let mut usual_scores = vec![0.0; score_bounds.len() + 1];
         first.iter().for_each(|score| usual_scores[bin(&score_bounds, *score)] += 1.0);
         let (model_version, products) = (retriever.metadata().model_version.clone(), retriever.products());
-        let now = Half::new(retriever, usual_scores.len());
+        let now = Half::new(retriever, usual_scores.len(), Cities::of(retriever));
         Ok(Self {
             model_version,
             products,
@@ -135,8 +142,12 @@ impl Served {
             // What it could be answered for it can be counted for.
             let _ = retriever.count_inputs(&prediction.request, inputs);
         }
+        if let Some(cities) = &mut now.cities {
+            cities.push(retriever, &prediction.request);
+        }
         if self.now.lists.lists() >= self.half as u64 {
-            let next = Half::new(retriever, self.usual_scores.len());
+            let cities = self.now.cities.as_ref().map(Cities::anew);
+            let next = Half::new(retriever, self.usual_scores.len(), cities);
             self.before = Some(std::mem::replace(&mut self.now, next));
         }
     }
@@ -147,6 +158,7 @@ impl Served {
             all.merge(before);
         }
         let drift = all.inputs.iter().flat_map(|inputs| inputs.drift());
+        let of_cities = all.cities.as_ref().and_then(Cities::drift).map(|drift| (CITY.to_owned(), drift));
         let has_bins = !self.score_bounds.is_empty();
         ServedReport {
             model_version: self.model_version.clone(),
@@ -154,7 +166,7 @@ impl Served {
             short: all.short,
             coverage: all.lists.coverage(),
             personalisation: all.lists.personalisation(),
-            input_drift: drift.map(|(name, index)| (name.to_owned(), index)).collect(),
+            input_drift: drift.map(|(name, index)| (name.to_owned(), index)).chain(of_cities).collect(),
             score_drift: stability_index(&self.usual_scores, &all.scores).filter(|_| has_bins),
             sources: all.sources,
         }
@@ -162,13 +174,14 @@ impl Served {
 }
 
 impl Half {
-    fn new(retriever: &Retriever, score_bins: usize) -> Self {
+    fn new(retriever: &Retriever, score_bins: usize, cities: Option<Cities>) -> Self {
         Self {
             lists: ListStats::new(retriever.products()),
             sources: BTreeMap::new(),
             short: 0,
             scores: vec![0.0; score_bins],
             inputs: retriever.input_counter(),
+            cities,
         }
     }
 
@@ -179,6 +192,9 @@ impl Half {
         self.scores.iter_mut().zip(&other.scores).for_each(|(a, b)| *a += b);
         if let (Some(inputs), Some(others)) = (&mut self.inputs, &other.inputs) {
             inputs.merge(others);
+        }
+        if let (Some(cities), Some(others)) = (&mut self.cities, &other.cities) {
+            cities.merge(others);
         }
     }
 }

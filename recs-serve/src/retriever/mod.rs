@@ -210,6 +210,27 @@ impl Retriever {
         self.customers.len()
     }
 
+    /// Whether its query tower reads the city.
+    pub(crate) fn reads_city(&self) -> bool {
+        self.encoder.reads_city()
+    }
+
+    /// Where a customer bought most in training.
+    pub(crate) fn home(&self, customer_id: &str) -> Option<&str> {
+        Some(self.customers.segment(self.customers.position(customer_id)?))
+    }
+
+    /// Each customer's home, and purchases in the training rows.
+    pub(crate) fn purchases_by_city(&self) -> impl Iterator<Item = (&str, u64)> {
+        let purchases = |c| self.customers.purchases(c).1.iter().map(|&n| u64::from(n)).sum();
+        (0..self.customers.len()).map(move |c| (self.customers.segment(c), purchases(c)))
+    }
+
+    /// Revenues as the training rows had them, in equal shares; empty for a model that does not read them.
+    pub(crate) fn usual_revenues(&self) -> Vec<f32> {
+        self.inputs.as_ref().map_or_else(Vec::new, |inputs| self.encoder.usual_revenues(inputs, &self.schema))
+    }
+
     /// Id of a customer by its number; they ascend by code point.
     pub fn customer(&self, number: usize) -> Option<&str> {
         self.customers.ids.get(number)

@@ -2,8 +2,8 @@
 
 use super::Request;
 use crate::error::Result;
-use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerEncoder};
-use recs_core::schema::{DType, Field, Role, Tower, Value};
+use recs_core::model::{FeatureEncoder, InputBins, InputSnapshot, ModelConfig, TowerColumns, TowerEncoder};
+use recs_core::schema::{DType, Encoding, Field, Role, Schema, Tower, Value};
 use recs_core::slab::Texts;
 use recs_core::vocab::Vocabulary;
 use std::sync::Arc;
@@ -76,6 +76,32 @@ impl QueryEncoder {
     /// True when the customer is in the vocabulary.
     pub(super) fn knows_customer(&self, id: &str) -> bool {
         self.knows(self.customer.as_ref(), id)
+    }
+
+    /// True when a city makes a difference to the model.
+    pub(super) fn reads_city(&self) -> bool {
+        self.city.as_ref().is_some_and(|place| place.is_read)
+    }
+
+    /// Bounds between equal shares of the training rows' revenues, from what a snapshot knows of an encoding of them.
+    pub(super) fn usual_revenues(&self, inputs: &InputSnapshot, schema: &Schema) -> Vec<f32> {
+        let (vocabulary, revenue) = (self.encoder.vocabulary(), schema.role(Role::Revenue));
+        let Ok(field) = revenue.map(|field| field.name.as_str()) else { return Vec::new() };
+        let of = |name: &str| schema.encodings(Tower::Query).iter().find(|e| e.name() == name);
+        let revenues = inputs.inputs.iter().filter_map(|shares| match (of(&shares.name)?, &shares.bins) {
+            (Encoding::Normalised { field: of, .. }, InputBins::NumberRanges(bounds)) if of == field => {
+                let stats = vocabulary.stats(field).ok()?;
+                Some(bounds.iter().map(|&x| (f64::from(x) * stats.std() + stats.mean) as f32).collect())
+            }
+            (Encoding::Buckets { field: of, .. }, InputBins::IdRanges(bounds)) if of == field => {
+                let boundaries = vocabulary.buckets(field).ok()?.boundaries();
+                // Id i: at least the boundary before it.
+                let revenue = |&id: &u32| boundaries.get((id as usize).saturating_sub(1)).map(|&x| x as f32);
+                Some(bounds.iter().filter_map(revenue).collect())
+            }
+            _ => None,
+        });
+        revenues.max_by_key(|revenues: &Vec<f32>| revenues.len()).unwrap_or_default()
     }
 
     /// True when the model has seen the city.
