@@ -68,7 +68,7 @@
 //! |---|---|
 //! | [`index`] | nearest vectors: the trait [`VectorIndex`](index::VectorIndex), exact and approximate search, filters |
 //! | [`bulk`] | lists for all customers, as Parquet |
-//! | [`deploy`] | versions side by side: which customers a canary answers |
+//! | [`deploy`] | a server that follows the registry: load, verify, try, swap, watch, roll back; versions side by side |
 //! | [`model`] | a model as it is served: all that answering needs, in one file that can be mapped |
 //! | [`monitor`] | what was served and what customers did: logs, drift, alerts, versions compared |
 //! | [`registry`] | which versions serve, as the store says it: production, canary, shadow, audit |

@@ -145,6 +145,12 @@ fn optional(mut schema: Value) -> Value {
     schema
 }
 
+fn told(schema: &Value, description: &str) -> Value {
+    let mut schema = schema.clone();
+    schema["description"] = description.into();
+    schema
+}
+
 fn schemas() -> Value {
     let mut all = Map::new();
     for (name, schema) in asked().into_iter().chain(answered()) {
@@ -166,15 +172,21 @@ fn asked() -> Vec<(&'static str, Value)> {
         "revenue": {"type": "number", "minimum": REVENUES.start(), "maximum": REVENUES.end()},
         "timestamp": optional(json!({"type": "integer", "minimum": first, "maximum": last, "description": "Unix seconds; now unless given"})),
         "num_recommendations": optional(k.clone()),
-        "exclude_purchased": flag,
-        "exclude": texts,
-        "allow": texts,
-        "categories": texts,
-        "available_only": flag,
-        "category_cap": optional(json!({"type": "integer", "minimum": 1, "maximum": MAX_RECOMMENDATIONS})),
-        "boost": optional(json!({"type": "object", "maxProperties": MAX_LIST, "propertyNames": {"maxLength": MAX_TEXT_CHARS}, "additionalProperties": amount})),
-        "pin": texts,
-        "explain": flag,
+        "exclude_purchased": told(&flag, "leave out what the customer bought in training"),
+        "exclude": told(&texts, "products that are not returned, pinned or not"),
+        "allow": told(&texts, "only these products are returned; an empty list allows none"),
+        "categories": told(&texts, "only products of these categories are returned"),
+        "available_only": told(&flag, "only products that the catalogue has as available"),
+        "category_cap": optional(json!({
+            "type": "integer", "minimum": 1, "maximum": MAX_RECOMMENDATIONS,
+            "description": "most products of a category in the list; pinned ones count first, those without a category do not",
+        })),
+        "boost": optional(json!({
+            "type": "object", "maxProperties": MAX_LIST, "propertyNames": {"maxLength": MAX_TEXT_CHARS}, "additionalProperties": amount,
+            "description": "product to what is added to its score: of the size of the scores in the answer, which differ from model to popularity",
+        })),
+        "pin": told(&texts, "first in the list, in this order, as far as the other rules allow them"),
+        "explain": told(&flag, "with the parts of each score, what the list comes from, and what of the request was ignored"),
     });
     let requests =
         json!({"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": schema_named("Request")});
