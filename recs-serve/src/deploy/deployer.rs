@@ -164,7 +164,8 @@ impl Deployer {
     /// Cost: listing a folder of the store while nothing changed.
     ///
     /// # Errors
-    /// Those of [`Registry::current`] and [`Deployer::load`]; then what was served is served on, and the next call tries again.
+    /// Those of [`Registry::current`] and [`Deployer::load`]; then what could be loaded is served, or what was served before, and the
+    /// next call tries again.
     pub async fn refresh(&self) -> Result<bool> {
         let mut state = self.state.lock().await;
         state.failed.clear();

@@ -95,7 +95,16 @@ async fn deploy(context: &Context, args: &ServeArgs, state: &AppState, host: Hos
     if let Some(version) = &args.model.model {
         return Ok(deployer.serve(version).await?);
     }
-    deployer.refresh().await?;
+    match deployer.refresh().await {
+        // A trial may be at fault: the follower tries it again, and says so.
+        Err(error) if state.live(tenant).has_production() => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: not everything that the registry names is served: {error}"
+            );
+        }
+        done => drop(done?),
+    }
     if !state.live(tenant).has_production() {
         deployer.serve(&ModelArtifact::latest_version(root).await?).await?;
     }
