@@ -83,6 +83,9 @@ pub(crate) enum DeployCommand {
     },
     /// Go back to the version before.
     Rollback {
+        /// Only from this version: said twice, it goes back once.
+        #[arg(long)]
+        from: Option<String>,
         /// For the record.
         #[arg(long, default_value = "")]
         why: String,

@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, command: &DeployCommand) -> Result<Re
             };
             registry.promote(&version, &by(why)).await?
         }
-        DeployCommand::Rollback { why } => registry.rollback(None, &by(why)).await?,
+        DeployCommand::Rollback { from, why } => registry.rollback(from.as_deref(), &by(why)).await?,
         DeployCommand::Canary { version: Some(version), share, why } => {
             let canary = Canary { version: version.clone(), share: *share };
             registry.canary(Some(canary), &by(why)).await?

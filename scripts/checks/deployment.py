@@ -1,0 +1,132 @@
+"""Deploys, rolls back, makes and takes keys, while a server runs that follows; then lists for everybody.
+
+    deployment.py RECS FOLDER      a folder with recs.toml and the published versions a and b
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+RECS, FOLDER = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
+# Servers look every five seconds.
+PATIENCE_S = 60
+QUESTION = {"customer_id": "1", "city": "store_330", "revenue": 100.0, "num_recommendations": 5}
+
+
+def recs(*arguments):
+    done = subprocess.run([RECS, *arguments, "--json"], cwd=FOLDER, capture_output=True, text=True)
+    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@contextlib.contextmanager
+def serving():
+    """A server that follows the registry; gives its address. Told to end, it ends well."""
+    log = FOLDER / "deployment.log"
+    with open(log, "w") as err:
+        server = subprocess.Popen([RECS, "serve", "--listen", "127.0.0.1:0", "--json"], cwd=FOLDER, stdout=subprocess.DEVNULL, stderr=err)
+    try:
+        until(lambda: re.search("http://", log.read_text()), f"a server that listens: {log.read_text()}")
+        yield re.search(r"http://[0-9.:]+", log.read_text())[0]
+        server.terminate()
+        assert server.wait(60) == 0, log.read_text()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def ask(url, path, body=None, key=None):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"content-type": "application/json"} | ({} if key is None else {"x-api-key": key})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=30) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def until(is_so, what):
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end, f"not within {PATIENCE_S} s: {what}"
+        time.sleep(0.2)
+
+
+def versions_are_followed(url):
+    def serves(version):
+        status, answer = ask(url, "/recommend", QUESTION)
+        assert status == 200, answer
+        return answer["model_version"] == version
+
+    assert serves("a")
+    recs("deploy", "promote", "b", "--why", "a test")
+    until(lambda: serves("b"), "b serves")
+    recs("deploy", "rollback", "--from", "b")
+    until(lambda: serves("a"), "a serves again")
+    again = subprocess.run([RECS, "deploy", "rollback", "--from", "b"], cwd=FOLDER, capture_output=True, text=True)
+    assert again.returncode != 0 and "b" in again.stderr, "who says it twice goes back once"
+    assert recs("deploy", "status")["deployment"]["production"] == "a"
+    assert [change["action"] for change in recs("deploy", "history")["history"]] == ["rollback", "promote", "promote"]
+    # What a version brings along is mapped: nothing else of it was read.
+    assert (FOLDER / "store/tenants/demo/models/a/index.recs").exists()
+
+
+def limits_hold(url):
+    status, problem = ask(url, "/recommend", QUESTION | {"exclude": ["x" * 900] * 5})
+    assert (status, problem["type"]) == (413, "urn:recs:problem:body-too-large"), problem
+
+
+def events_are_kept(url):
+    _, answer = ask(url, "/recommend", QUESTION)
+    bought = {"customer_id": "1", "product_id": answer["recommendations"][0]["product_id"], "outcome": "bought"}
+    assert ask(url, "/events", {"events": [bought]}) == (200, {"kept": 1})
+
+
+def a_store_may_be_away(url):
+    store, away = FOLDER / "store", FOLDER / "away"
+    store.rename(away)
+    store.mkdir()
+    # Longer than from look to look.
+    end = time.monotonic() + 12
+    while time.monotonic() < end:
+        status, answer = ask(url, "/recommend", QUESTION)
+        assert (status, answer["model_version"]) == (200, "a"), answer
+        time.sleep(0.5)
+    store.rmdir()
+    away.rename(store)
+
+
+def keys_open_and_shut(url):
+    key = recs("keys", "add", "--role", "predict", "--note", "a test")
+    until(lambda: ask(url, "/recommend", QUESTION)[0] == 401, "nobody asks without a key")
+    assert ask(url, "/recommend", QUESTION, key["key"])[0] == 200
+    assert ask(url, "/deployment", {"action": "promote", "version": "b"}, key["key"])[0] == 403
+    assert [shown["id"] for shown in recs("keys", "list")["keys"]] == [key["id"]]
+    recs("keys", "revoke", key["id"])
+    until(lambda: ask(url, "/recommend", QUESTION, key["key"])[0] == 401, "the key opens nothing")
+
+
+def everybody_has_a_list():
+    first = recs("recommend-all", "--run", "monday", "--model", "a", "-k", "5")
+    assert first["metadata"]["requests"] > 2000 and first["metadata"]["items"] == 5 * first["metadata"]["requests"], first
+    again = recs("recommend-all", "--run", "monday", "--model", "a", "-k", "5")
+    assert again["metadata"] == first["metadata"], "it was done already"
+
+
+with open(FOLDER / "recs.toml", "a") as config:
+    config.write(f'\n[serve]\ncache = "{FOLDER}/cache"\n\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\n')
+recs("deploy", "promote", "a")
+with serving() as url:
+    for part in (versions_are_followed, limits_hold, events_are_kept, a_store_may_be_away, keys_open_and_shut):
+        part(url)
+        print(f"{part.__name__.replace('_', ' ')}: holds")
+outcomes = recs("deploy", "outcomes")
+assert outcomes["versions"]["a"]["bought"] == 1, outcomes
+everybody_has_a_list()
+print("deployment holds")
