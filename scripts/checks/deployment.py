@@ -119,8 +119,11 @@ def everybody_has_a_list():
     assert again["metadata"] == first["metadata"], "it was done already"
 
 
-with open(FOLDER / "recs.toml", "a") as config:
-    config.write(f'\n[serve]\ncache = "{FOLDER}/cache"\n\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\n')
+CONFIG = FOLDER / "recs.toml"
+CONFIG.write_text(
+    CONFIG.read_text().replace("\n[serve]\n", f'\n[serve]\ncache = "{FOLDER}/cache"\n', 1)
+    + f'\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\n'
+)
 recs("deploy", "promote", "a")
 with serving() as url:
     for part in (versions_are_followed, limits_hold, events_are_kept, a_store_may_be_away, keys_open_and_shut):
