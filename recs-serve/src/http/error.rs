@@ -98,7 +98,7 @@ impl Problem {
 
     /// What answers need is in memory; this one needed the store.
     pub(super) fn store_unavailable() -> Self {
-        let detail = "the store does not answer: nothing was changed, try again later";
+        let detail = "the store, or the disk, does not answer: look whether it was done, and try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable", detail).after(5)
     }
 

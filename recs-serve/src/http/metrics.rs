@@ -170,22 +170,14 @@ impl Metrics {
         }
     }
 
-    /// What a tenant's loaded versions take.
-    pub(super) fn loaded(&self, tenant: &TenantId, bytes: u64) {
-        self.watched.set_model_bytes(tenant, bytes);
-    }
-
-    /// What a tenant's monitor knows.
-    pub(super) fn watched(&self, tenant: &TenantId, report: &MonitorReport) {
-        self.watched.set(tenant, report);
-    }
-
     pub(super) fn background_failed(&self, job: &'static str) {
         self.background_failures.get_or_create(&JobLabels { job }).inc();
     }
 
-    /// All of it, as OpenMetrics text.
-    pub(super) fn text(&self) -> String {
+    /// All of it, as OpenMetrics text, with what each tenant's loaded versions take and its monitor knows.
+    pub(super) fn text(&self, models: &[(TenantId, u64)], reports: &[(TenantId, MonitorReport)]) -> String {
+        // One after the other: nobody is to see the gauges half set.
+        let _one = self.watched.set_all(models, reports);
         let mut out = String::new();
         // Writing to memory does not fail.
         let written = text::encode(&mut out, &self.registry);

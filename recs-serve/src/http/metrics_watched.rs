@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use recs_core::tenant::TenantId;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is measured, of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +42,7 @@ pub(super) struct WatchedMetrics {
     lost: Family<Labels, Gauge>,
     firing: Family<Labels, Gauge>,
     model_bytes: Family<Labels, Gauge>,
+    asked: Mutex<()>,
 }
 
 impl WatchedMetrics {
@@ -64,16 +66,35 @@ impl WatchedMetrics {
         all
     }
 
-    pub(super) fn set_model_bytes(&self, tenant: &TenantId, bytes: u64) {
-        self.model_bytes.get_or_create(&Labels { tenant: tenant.to_string() }).set(whole(bytes));
+    /// Sets all of them, until what is given back is dropped. What is not known any more is not told: a gauge that stands still says
+    /// what is not true.
+    pub(super) fn set_all(
+        &self,
+        models: &[(TenantId, u64)],
+        reports: &[(TenantId, MonitorReport)],
+    ) -> MutexGuard<'_, ()> {
+        let one = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.coverage.clear();
+        self.personalisation.clear();
+        self.score_drift.clear();
+        self.input_drift.clear();
+        self.outcomes.clear();
+        for family in [&self.kept, &self.lost, &self.firing, &self.model_bytes] {
+            family.clear();
+        }
+        for (tenant, bytes) in models {
+            self.model_bytes.get_or_create(&Labels { tenant: tenant.to_string() }).set(whole(*bytes));
+        }
+        reports.iter().for_each(|(tenant, report)| self.set(tenant, report));
+        one
     }
 
-    /// What is not known any more is not told: a gauge that stands still says what is not true.
-    pub(super) fn set(&self, tenant: &TenantId, report: &MonitorReport) {
+    fn set(&self, tenant: &TenantId, report: &MonitorReport) {
         let labels = Labels { tenant: tenant.to_string() };
-        let share = |family: &Family<Labels, Share>, value: Option<f64>| match value {
-            Some(value) => drop(family.get_or_create(&labels).set(value)),
-            None => drop(family.remove(&labels)),
+        let share = |family: &Family<Labels, Share>, value: Option<f64>| {
+            if let Some(value) = value {
+                family.get_or_create(&labels).set(value);
+            }
         };
         let served = report.served.as_ref();
         share(&self.coverage, served.and_then(|served| served.coverage));

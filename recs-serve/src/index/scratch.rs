@@ -27,6 +27,9 @@ pub struct Scratch {
     pub picked: Vec<u32>,
 }
 
+/// What looked at more candidates than these is dropped: one list of the whole catalogue would hold hundreds of megabytes for ever.
+const KEPT: usize = 1 << 17;
+
 /// Scratch that waits for its next search. It grows to one for each thread that ever searched at the same time.
 #[derive(Debug, Default)]
 pub struct ScratchPool {
@@ -44,6 +47,9 @@ impl ScratchPool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut scratch = idle.unwrap_or_default();
         let found = search(&mut scratch);
+        if scratch.picked.capacity() > KEPT {
+            return found;
+        }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         found
     }

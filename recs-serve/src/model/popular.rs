@@ -136,9 +136,11 @@ impl Popular {
             segments,
         };
         let exist = |of: &Slab<u32>| of.iter().all(|&product| (product as usize) < products);
+        let is_finite = |of: &Slab<f32>| of.iter().all(|score| score.is_finite());
         let is_sound = popular.starts.first() == Some(&0)
             && popular.starts.last() == Some(&(all as u64))
             && popular.starts.is_sorted()
+            && [&popular.score, &popular.of_score, &popular.rest].into_iter().all(is_finite)
             && [&popular.index, &popular.of_index, &popular.of_products].into_iter().all(exist);
         match is_sound {
             true => Ok(popular),

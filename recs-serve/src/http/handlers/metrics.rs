@@ -15,13 +15,8 @@ pub(in super::super) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     served.auth.admit_operator(&headers)?;
-    for (tenant, bytes) in served.state.model_bytes() {
-        served.state.metrics().loaded(&tenant, bytes);
-    }
-    for (tenant, report) in served.state.reports() {
-        served.state.metrics().watched(&tenant, &report);
-    }
-    let mut response = served.state.metrics().text().into_response();
+    let (models, reports) = (served.state.model_bytes(), served.state.reports());
+    let mut response = served.state.metrics().text(&models, &reports).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, OPEN_METRICS);
     Ok(response)
 }
