@@ -593,3 +593,15 @@ async fn a_model_of_histories_has_customers_in_cities_all_the_same() {
     let moved = drift().await["city"].as_f64().unwrap();
     assert!(moved > 0.5, "{moved}");
 }
+
+#[tokio::test]
+async fn refusals_are_no_sign_of_how_the_server_does() {
+    let acme = acme_with(&Store::memory(), every_list(), Vec::new());
+    acme.ask("c1", "alpha").await;
+    for body in [json!({}), json!({"customer_id": 7}), json!([])] {
+        assert_eq!(acme.post("/recommend", &body).await.0, 422);
+    }
+    acme.monitor.check().await.unwrap();
+    let traffic = acme.monitoring().await["traffic"].clone();
+    assert_eq!((&traffic["requests"], &traffic["failed"]), (&json!(1), &json!(0)), "{traffic}");
+}

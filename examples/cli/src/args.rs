@@ -371,7 +371,7 @@ pub(crate) struct RecommendArgs {
     pub(crate) exclude_purchased: bool,
 }
 
-/// Who is asked for, and where the lists go.
+/// Who is asked for, and where the lists go. Unless `--model` says which, by the version in production, or the latest before any is.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RecommendAllArgs {
     /// Which model version.

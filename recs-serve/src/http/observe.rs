@@ -139,7 +139,11 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
     span.record("status", response.status().as_u16());
     let took = started.elapsed();
     state.metrics().answered(tenant, &route, response.status(), took);
-    known.count(response.status().is_server_error());
+    match response.status().is_client_error() {
+        // Who asks what makes no sense, or too much, is no sign of how the server does.
+        true => known.is_counted.store(true, Ordering::Relaxed),
+        false => known.count(response.status().is_server_error()),
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     hold_until_sent(response, known)
 }

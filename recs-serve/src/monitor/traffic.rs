@@ -66,7 +66,7 @@ struct Counts {
 pub struct TrafficReport {
     /// How long the time was.
     pub seconds: f64,
-    /// Answered, with whatever status.
+    /// Answered, refusals (4xx) left out.
     pub requests: u64,
     /// Answered with a status from 500: the server's fault.
     pub failed: u64,

@@ -1,10 +1,11 @@
 //! `recs recommend-all`: everybody's list, as Parquet in the store.
 
 use super::Context;
-use crate::args::RecommendAllArgs;
+use crate::args::{ModelChoice, RecommendAllArgs};
 use crate::error::Result;
 use crate::output::Report;
 use recs_serve::bulk::{Asked, BulkConfig, all_customers, json_lines, recommend_all};
+use recs_serve::registry::Registry;
 use recs_serve::retriever::{Host, Request, Retriever};
 use recs_serve::workers::Workers;
 use serde_json::json;
@@ -13,7 +14,12 @@ use std::io::BufReader;
 use std::sync::Arc;
 
 pub(super) async fn run(context: &Context, args: RecommendAllArgs) -> Result<Report> {
-    let artifact = context.model(&args.model).await?;
+    let model = match &args.model.model {
+        // What customers are served is what they are to find in the file.
+        None => ModelChoice { model: Registry::new(&context.root)?.current().await?.1.production },
+        Some(_) => args.model.clone(),
+    };
+    let artifact = context.model(&model).await?;
     let host = Host::new(Workers::new(context.config.serve.threads)?);
     let retriever = Arc::new(Retriever::new(Arc::new(artifact), host)?);
     let asked = asked(&args, &retriever)?;
