@@ -86,7 +86,7 @@ pub trait RemoteIndex: Send + Sync + std::fmt::Debug {
     /// ones, and as many as there are. In any order among equals.
     ///
     /// # Errors
-    /// [`Error::Remote`](crate::Error::Remote).
+    /// [`Error::Remote`].
     fn nearest<'a>(
         &'a self,
         query: &'a [f32],
@@ -98,8 +98,8 @@ pub trait RemoteIndex: Send + Sync + std::fmt::Debug {
     /// The `k` best candidates that pass `filter`, best first: k whenever k pass, as [`VectorIndex`](super::VectorIndex) says.
     ///
     /// # Errors
-    /// [`Error::Dimension`](crate::Error::Dimension), [`Error::NonFinite`](crate::Error::NonFinite),
-    /// [`Error::Remote`](crate::Error::Remote).
+    /// [`Error::Dimension`], [`Error::NonFinite`],
+    /// [`Error::Remote`].
     fn search<'a>(
         &'a self,
         query: &'a [f32],
@@ -125,7 +125,7 @@ pub trait RemoteIndex: Send + Sync + std::fmt::Debug {
     /// `vectors` `[len, dim]`.
     ///
     /// # Errors
-    /// [`Error::Index`](crate::Error::Index) when it holds others, [`Error::Remote`](crate::Error::Remote).
+    /// [`Error::Index`] when it holds others, [`Error::Remote`].
     fn verify<'a>(&'a self, vectors: ArrayView2<'a, f32>) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let others =
