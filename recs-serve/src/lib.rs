@@ -97,6 +97,7 @@ pub mod model;
 pub mod monitor;
 pub mod registry;
 pub mod retriever;
+mod turns;
 pub mod workers;
 
 pub use error::{Error, Fault, Result};

@@ -3,10 +3,12 @@
 use crate::background::Background;
 use crate::error::{Error, Result};
 use crate::index::ScratchPool;
+use crate::turns::Turns;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use recs_core::tenant::TenantId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// Most threads that a configuration may ask for.
 const MAX_THREADS: usize = 1024;
@@ -18,7 +20,7 @@ const MAX_THREADS: usize = 1024;
 pub struct Workers {
     pool: Arc<ThreadPool>,
     /// For jobs of [`Workers::run`].
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     /// Threads beside the pool, for what nobody waits for.
     background: Arc<Background>,
     scratch: Arc<ScratchPool>,
@@ -41,7 +43,7 @@ impl Workers {
 
     /// Uses a pool that the host built.
     pub fn from_pool(pool: Arc<ThreadPool>) -> Self {
-        let turns = Arc::new(Semaphore::new(pool.current_num_threads()));
+        let turns = Turns::new(pool.current_num_threads());
         Self { pool, turns, background: Arc::default(), scratch: Arc::default() }
     }
 
@@ -75,15 +77,20 @@ impl Workers {
     /// Runs a job on this pool; the calling task waits without holding its thread. A job whose caller goes away
     /// before it begins is dropped; one that has begun runs to its end.
     ///
-    /// At most as many jobs as there are threads run at a time, the others in the order in which they came. A thread of rayon
-    /// that waits for the parts of one job takes up whatever else was given to the pool: without turns it would begin one job
-    /// inside another, until its stack ends, and finish the first one last.
+    /// At most as many jobs as there are threads run at a time. A thread of rayon that waits for the parts of one job takes up
+    /// whatever else was given to the pool: without turns it would begin one job inside another, until its stack ends, and finish
+    /// the first one last. Tenants take turns, and the jobs of one run in the order in which they came: who asks for much waits for
+    /// it, the others do not. Jobs of no tenant (`None`) wait as those of one.
     ///
     /// # Errors
     /// [`Error::Worker`] when the job panicked.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        tenant: Option<&TenantId>,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let doing = "answering a request";
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Error::Worker { doing })?;
+        let turn = self.turns.wait(tenant).await;
         let (answer, wait) = oneshot::channel();
         let span = tracing::Span::current();
         self.pool.spawn(move || {
@@ -109,7 +116,7 @@ impl Workers {
     /// Runs a job on this pool if it has a thread to spare now; false when it has none. Nobody waits for the job, and a panic of
     /// it is forgotten.
     pub fn spare(&self, job: impl FnOnce() + Send + 'static) -> bool {
-        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return false };
+        let Some(turn) = self.turns.take() else { return false };
         self.pool.spawn(move || {
             let _turn = turn;
             let _ = catch_unwind(AssertUnwindSafe(job));
@@ -125,9 +132,9 @@ mod tests {
     #[tokio::test]
     async fn a_panicking_job_is_an_error_and_the_pool_lives_on() {
         let workers = Workers::new(1).unwrap();
-        let died: Result<u32> = workers.run(|| panic!("on purpose")).await;
+        let died: Result<u32> = workers.run(None, || panic!("on purpose")).await;
         assert!(matches!(died, Err(Error::Worker { .. })));
-        assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+        assert_eq!(workers.run(None, || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
@@ -137,9 +144,9 @@ mod tests {
         assert!(workers.spare(move || wait.recv().unwrap()));
         assert!(!workers.spare(|| ()), "the only thread is busy");
         go.send(()).unwrap();
-        assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+        assert_eq!(workers.run(None, || 7).await.unwrap(), 7);
         assert!(workers.spare(|| panic!("on purpose")));
-        assert_eq!(workers.run(|| 8).await.unwrap(), 8);
+        assert_eq!(workers.run(None, || 8).await.unwrap(), 8);
     }
 
     #[tokio::test]
@@ -159,7 +166,7 @@ mod tests {
                     inside.fetch_sub(1, Ordering::SeqCst);
                     sum
                 };
-                (workers.run(job).await.unwrap(), i)
+                (workers.run(None, job).await.unwrap(), i)
             });
         }
         while let Some(done) = jobs.join_next().await {

@@ -5,10 +5,12 @@ use crate::http_client::{assert_problem, post_request, send, state, tenant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use futures::StreamExt;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use recs_serve::http::{ApiKeys, AppState, Auth, KeyRecord, Role, ServeConfig, TenantLimits, router};
-use recs_serve::retriever::Retriever;
+use recs_serve::retriever::{Host, Retriever};
+use recs_serve::workers::Workers;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -272,6 +274,39 @@ async fn a_tenant_fills_its_own_room_only() {
     hanging.abort();
     assert!(hanging.await.is_err());
     assert_eq!(info("acme").await, StatusCode::OK, "its place is free again");
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_batches_waits_for_them_itself() {
+    let host = Host { workers: Workers::new(1).unwrap(), ..host() };
+    let state = AppState::new(host.clone(), ServeConfig::default()).unwrap();
+    for name in ["acme", "beta"] {
+        state.swap(&tenant(name), Arc::new(Retriever::new(Arc::new(artifact("v1")), host.clone()).unwrap()));
+    }
+    let app = router(state, Auth::Open);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut busy = Box::pin(host.workers.run(None, move || wait.recv()));
+    assert!(futures::poll!(&mut busy).is_pending());
+    let batch = json!({"requests": [{"customer_id": "c3", "city": "alpha", "revenue": 49.5}]}).to_string();
+    let mut asked: Vec<_> = ["acme"; 8]
+        .into_iter()
+        .chain(["beta"])
+        .map(|name| {
+            let (app, batch, path) = (&app, &batch, format!("/v1/tenants/{name}/recommend-batch"));
+            Box::pin(async move { (name, call(app, &Method::POST, &path, None, batch).await.0) })
+        })
+        .collect();
+    for ask in &mut asked {
+        assert!(futures::poll!(ask).is_pending());
+    }
+    go.send(()).unwrap();
+    let mut asked: futures::stream::FuturesUnordered<_> = asked.into_iter().collect();
+    let mut order = Vec::new();
+    while let Some((name, status)) = asked.next().await {
+        assert_eq!(status, StatusCode::OK);
+        order.push(name);
+    }
+    assert_eq!((order.len(), order.iter().position(|name| *name == "beta")), (9, Some(1)));
 }
 
 #[tokio::test]

@@ -58,9 +58,22 @@ impl Version {
     /// # Errors
     /// Those of `answer`.
     pub fn answer<'v, T>(&'v self, answer: impl FnOnce(&'v Retriever) -> Result<T>) -> Result<T> {
-        let mut attempt = Attempt { version: self, has_failed: true };
+        self.answer_within(Duration::MAX, answer)
+    }
+
+    /// As [`Version::answer`]; an answer that took longer than `limit` is a failure too: nobody waited for it.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub fn answer_within<'v, T>(
+        &'v self,
+        limit: Duration,
+        answer: impl FnOnce(&'v Retriever) -> Result<T>,
+    ) -> Result<T> {
+        let (began, mut attempt) = (Instant::now(), Attempt { version: self, has_failed: true });
         let answered = answer(&self.retriever);
-        attempt.has_failed = answered.as_ref().is_err_and(|error| !error.is_of_request());
+        let is_at_fault = answered.as_ref().is_err_and(|error| !error.is_of_request());
+        attempt.has_failed = is_at_fault || began.elapsed() > limit;
         answered
     }
 
@@ -68,10 +81,13 @@ impl Version {
     pub fn answer_together<'v, T>(
         &'v self,
         requests: usize,
+        limit: Duration,
         answer: impl FnOnce(&'v Retriever) -> Result<T>,
     ) -> Option<T> {
+        let began = Instant::now();
         let answered = answer(&self.retriever).ok()?;
-        self.answered.fetch_add(requests as u64, Ordering::Relaxed);
+        let counter = if began.elapsed() > limit { &self.failed } else { &self.answered };
+        counter.fetch_add(requests as u64, Ordering::Relaxed);
         Some(answered)
     }
 }

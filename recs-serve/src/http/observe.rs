@@ -14,7 +14,7 @@ use recs_core::tenant::TenantId;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
@@ -150,8 +150,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
 
 /// Answers in time, or says that it cannot.
 async fn in_time(config: &ServeConfig, request: Request, next: Next, known: &Known) -> Response {
-    let limit = Duration::from_millis(config.time_limit_ms);
-    match tokio::time::timeout(limit, next.run(request)).await {
+    match tokio::time::timeout(config.time_limit(), next.run(request)).await {
         Ok(response) => response,
         Err(_) if known.has_come.load(Ordering::Relaxed) => {
             tracing::error!(limit_ms = config.time_limit_ms, "an answer took too long");

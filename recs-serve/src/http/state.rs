@@ -55,6 +55,12 @@ impl Default for ServeConfig {
     }
 }
 
+impl ServeConfig {
+    pub(super) fn time_limit(&self) -> Duration {
+        Duration::from_millis(self.time_limit_ms)
+    }
+}
+
 /// The tenants that a router serves, each with the model loaded for it. Cheap to clone; clones share everything.
 ///
 /// Models are swapped under load: requests that began with the old one end with it, and it is freed with the last of them.
@@ -324,11 +330,12 @@ impl AppState {
         tokio::task::spawn_blocking(job).await.map_err(|_| Problem::internal())?
     }
 
-    /// Runs a job on the workers and flattens its failure.
+    /// Runs a job of a tenant on the workers, when it is its turn, and flattens its failure.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         job: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.0.host.workers.run(job).await?
+        self.0.host.workers.run(Some(tenant), job).await?
     }
 }

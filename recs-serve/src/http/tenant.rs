@@ -41,13 +41,16 @@ pub(super) struct Managed {
 }
 
 /// A tenant whose events are taken, whether it has a model or not. Counted against its limits.
-pub(super) struct Taking(pub(super) Arc<Monitor>);
+pub(super) struct Taking {
+    pub(super) tenant: TenantId,
+    pub(super) monitor: Arc<Monitor>,
+}
 
 impl FromRequestParts<Served> for Taking {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
-        let Admitted { slot, .. } = admitted(parts, served, Role::Predict).await?;
+        let Admitted { tenant, slot } = admitted(parts, served, Role::Predict).await?;
         slot.limiter.load().request()?;
         let monitor = slot.monitor.load_full().filter(|monitor| monitor.takes_events());
         let monitor = monitor.ok_or_else(Problem::no_events)?;
@@ -60,7 +63,7 @@ impl FromRequestParts<Served> for Taking {
             let _ = known.monitor.set(Arc::clone(&monitor));
             served.state.traffic().take_room(known, &slot)?;
         }
-        Ok(Self(monitor))
+        Ok(Self { tenant, monitor })
     }
 }
 

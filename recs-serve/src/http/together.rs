@@ -99,11 +99,11 @@ async fn work(served: Served, slot: Arc<Slot>, write: Write) {
     let mut at_work = AtWork { slot, is_over: false };
     loop {
         let taken = at_work.slot.together.take(served.state.config().together);
-        if taken.is_empty() {
+        let Some(tenant) = taken.first().map(|waiting| waiting.loaded.tenant.clone()) else {
             // Others may be at work from now on.
             at_work.is_over = true;
             return;
-        }
+        };
         let job = {
             let served = served.clone();
             move || {
@@ -112,7 +112,7 @@ async fn work(served: Served, slot: Arc<Slot>, write: Write) {
             }
         };
         // After a panic those who waited see their channel closed.
-        let _ = served.state.run(job).await;
+        let _ = served.state.run(&tenant, job).await;
     }
 }
 
@@ -160,8 +160,9 @@ fn answer_group(served: &Served, group: Vec<Waiting>, by: (&Version, Side), writ
         requests.push(request);
         askers.push((loaded, done));
     }
-    let (version, _) = by;
-    let all = || version.answer_together(requests.len(), |retriever| retriever.recommend_batch(&requests));
+    let ((version, _), limit) = (by, served.state.config().time_limit());
+    let all =
+        || version.answer_together(requests.len(), limit, |retriever| retriever.recommend_batch(&requests));
     let found = match requests.len() {
         1 => None,
         _ => catch_unwind(AssertUnwindSafe(all)).ok().flatten(),
@@ -171,7 +172,7 @@ fn answer_group(served: &Served, group: Vec<Waiting>, by: (&Version, Side), writ
         let answer = || match found.as_mut().and_then(Iterator::next) {
             Some(list) => write(served, &loaded, request, by, &list, started),
             None => {
-                let list = version.answer(|retriever| retriever.recommend(request))?;
+                let list = version.answer_within(limit, |retriever| retriever.recommend(request))?;
                 write(served, &loaded, request, by, &list, started)
             }
         };

@@ -20,7 +20,7 @@ struct Kept {
 /// Reads and judges events by the workers; answers when they cannot be lost any more.
 pub(in super::super) async fn events(
     State(served): State<Served>,
-    Taking(monitor): Taking,
+    Taking { tenant, monitor }: Taking,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
     let (state, judge) = (served.state.clone(), Arc::clone(&monitor));
@@ -29,7 +29,7 @@ pub(in super::super) async fn events(
         judge.judge(&mut events);
         Ok(events)
     };
-    let events = state.run(read).await?;
+    let events = state.run(&tenant, read).await?;
     match monitor.keep(&events).await {
         Err(Error::Core(error @ recs_core::Error::Io { .. })) => {
             tracing::error!(%error, "events cannot be kept");

@@ -57,22 +57,20 @@ pub(in super::super) async fn recommend(
     let costs = loaded.serving.versions().map(|version| version.retriever().search_cost());
     let fits = costs.max().unwrap_or(0) <= served.state.config().inline_multiply_adds;
     if body.len() > INLINE_BODY_BYTES || !fits {
-        let job = {
-            let served = served.clone();
-            move || {
-                let request = parse_request(&body)?;
-                loaded.charge(&served, 1)?;
-                answer(&served, &loaded, &request)
-            }
+        let (state, tenant) = (served.state.clone(), loaded.tenant.clone());
+        let job = move || {
+            let request = parse_request(&body)?;
+            loaded.charge(&served, 1)?;
+            answer(&served, &loaded, &request)
         };
-        return served.state.run(job).await.map(json_response);
+        return state.run(&tenant, job).await.map(json_response);
     }
     let request = parse_request(&body)?;
     loaded.charge(&served, 1)?;
     if request.category_cap.is_some() {
         // A cap may follow the ranking to its end.
-        let state = served.state.clone();
-        return state.run(move || answer(&served, &loaded, &request)).await.map(json_response);
+        let (state, tenant) = (served.state.clone(), loaded.tenant.clone());
+        return state.run(&tenant, move || answer(&served, &loaded, &request)).await.map(json_response);
     }
     answer(&served, &loaded, &request).map(json_response)
 }
@@ -83,7 +81,7 @@ pub(in super::super) async fn recommend_batch(
     loaded: Loaded,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Problem> {
-    let state = served.state.clone();
+    let (state, tenant) = (served.state.clone(), loaded.tenant.clone());
     let waits = loaded.serving.versions().any(|version| version.retriever().waits());
     let job = move || {
         let requests = parse_batch(&body)?;
@@ -92,7 +90,7 @@ pub(in super::super) async fn recommend_batch(
     };
     match waits {
         true => state.run_waiting(job).await,
-        false => state.run(job).await,
+        false => state.run(&tenant, job).await,
     }
     .map(json_parts)
 }
@@ -100,7 +98,8 @@ pub(in super::super) async fn recommend_batch(
 fn answer(served: &Served, loaded: &Loaded, request: &Request) -> Result<Bytes, Problem> {
     let started = Instant::now();
     let (version, side) = loaded.serving.of(&request.customer_id).ok_or_else(Problem::no_model)?;
-    let found = version.answer(|retriever| retriever.recommend(request))?;
+    let found = version
+        .answer_within(served.state.config().time_limit(), |retriever| retriever.recommend(request))?;
     write(served, loaded, request, (version, side), &found, started)
 }
 
@@ -205,7 +204,8 @@ fn find_all<'v>(
         slot.live.record(first, Instant::now());
     }
     let find = |version: &'v Arc<Version>, side, requests: &[Request]| {
-        let found = version.answer(|retriever| retriever.recommend_batch(requests))?;
+        let limit = served.state.config().time_limit();
+        let found = version.answer_within(limit, |retriever| retriever.recommend_batch(requests))?;
         served.state.metrics().listed(tenant, side, &found);
         Ok::<_, Problem>(found)
     };

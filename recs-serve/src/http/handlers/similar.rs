@@ -32,23 +32,26 @@ pub(in super::super) async fn similar(
     // Two products for each candidate: with the vector, and with itself.
     let cost = loaded.version.retriever().search_cost().saturating_mul(2);
     let is_small = body.len() <= INLINE_BODY_BYTES && cost <= served.state.config().inline_multiply_adds;
-    let (state, waits) = (served.state.clone(), loaded.version.retriever().waits());
+    let (state, tenant) = (served.state.clone(), loaded.tenant.clone());
+    let waits = loaded.version.retriever().waits();
     let job = move || {
         let request = parse_similar(&body)?;
         loaded.charge(&served, 1)?;
-        answer(&loaded.version, &request)
+        answer(&served, &loaded.version, &request)
     };
     match (waits, is_small) {
         (true, _) => state.run_waiting(job).await,
         (false, true) => job(),
-        (false, false) => state.run(job).await,
+        (false, false) => state.run(&tenant, job).await,
     }
     .map(json_response)
 }
 
-fn answer(version: &Version, request: &SimilarRequest) -> Result<Bytes, Problem> {
+fn answer(served: &Served, version: &Version, request: &SimilarRequest) -> Result<Bytes, Problem> {
     let (started, retriever) = (Instant::now(), version.retriever());
-    let similar = version.answer(|retriever| retriever.similar(&request.product_id, request.k))?;
+    let similar = version.answer_within(served.state.config().time_limit(), |retriever| {
+        retriever.similar(&request.product_id, request.k)
+    })?;
     to_json(&Answer {
         product_id: &request.product_id,
         similar: &similar,
