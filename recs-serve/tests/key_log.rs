@@ -78,9 +78,14 @@ fn log_of(store: &Store, name: &str) -> KeyLog {
     KeyLog::of_tenant(&store.tenant(&tenant(name)).unwrap()).unwrap()
 }
 
+fn logs(store: &Store) -> [KeyLog; 3] {
+    [log_of(store, "acme"), log_of(store, "beta"), KeyLog::of_operator(store).unwrap()]
+}
+
 async fn ring(store: Store, without: WithoutKeys) -> recs_serve::Result<Ring> {
-    let logs = [log_of(&store, "acme"), log_of(&store, "beta"), KeyLog::of_operator(&store).unwrap()];
-    Ok(Ring { ring: KeyRing::load(logs, without).await?, store })
+    let ring = KeyRing::new(logs(&store));
+    assert!(ring.load(without).await?.is_empty());
+    Ok(Ring { ring, store })
 }
 
 impl Ring {
@@ -172,4 +177,52 @@ async fn keys_of_a_store_that_is_away_stay_known() {
     assert!(failures.iter().any(|error| error.to_string().contains("000001.json")), "{failures:?}");
     assert_eq!(ring.admits("acme", Some(&key)), Ok(()));
     assert!(ring.admits("acme", None).is_err());
+}
+
+#[tokio::test]
+async fn a_start_without_the_store_knows_the_keys_that_were_good_last() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, file) =
+        (Store::local(folder.path()).unwrap(), cache.path().join("of acme").join("keys.json"));
+    let start = async || {
+        let ring = KeyRing::new(logs(&store)).remembering(file.clone());
+        let failures = ring.load(WithoutKeys::Open).await;
+        (Ring { ring, store: store.clone() }, failures)
+    };
+    let (first, failures) = start().await;
+    assert!(failures.unwrap().is_empty() && first.ring.is_open());
+    let ((record, key), (revoked, old)) = (first.add("acme").await, first.add("acme").await);
+    log_of(&store, "acme").revoke(&revoked.id).await.unwrap();
+    assert!(first.ring.refresh().await.is_empty());
+    assert!(!std::fs::read_to_string(&file).unwrap().contains(key.reveal()), "hashes");
+
+    let away = folder.path().with_extension("away");
+    std::fs::rename(folder.path(), &away).unwrap();
+    std::fs::create_dir(folder.path()).unwrap();
+    let (second, failures) = start().await;
+    assert!(failures.unwrap()[0].to_string().contains("000003.json"));
+    assert!(!second.ring.is_open() && !second.ring.is_shut());
+    assert_eq!(
+        (second.admits("acme", Some(&key)), second.admits("beta", Some(&key))),
+        (Ok(()), Err(Refusal::NotYours))
+    );
+    assert!(second.admits("acme", Some(&old)).is_err() && second.admits("acme", None).is_err());
+
+    // It is back.
+    std::fs::remove_dir(folder.path()).unwrap();
+    std::fs::rename(&away, folder.path()).unwrap();
+    log_of(&store, "acme").revoke(&record.id).await.unwrap();
+    assert!(second.ring.refresh().await.is_empty() && second.admits("acme", Some(&key)).is_err());
+
+    // Somebody who can write the file makes no key of another tenant, and what is no such file is nothing.
+    let said = std::fs::read_to_string(&file).unwrap();
+    let text = serde_json::to_string(&revoked).unwrap();
+    for forged in [
+        said.replacen("\"keys\": []", &format!("\"keys\": [{}]", text.replace("acme", "beta")), 1),
+        said[..40].into(),
+    ] {
+        assert_ne!(forged, said);
+        std::fs::write(&file, forged).unwrap();
+        assert!(start().await.0.admits("beta", Some(&old)).is_err());
+    }
 }

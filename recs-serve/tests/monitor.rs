@@ -11,9 +11,11 @@ use futures::future::BoxFuture;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use recs_core::notify::{Alert, AlertState, CollectAlerts, Notifier};
 use recs_core::store::{Store, TenantRoot};
-use recs_serve::deploy::{Live, Serving, Split, Trial, Version};
+use recs_serve::deploy::{Live, Serving, Side, Split, Trial, Version};
 use recs_serve::http::{AppState, Auth, ServeConfig, router};
-use recs_serve::monitor::{AlertConfig, AskedWith, Event, Monitor, MonitorConfig, Outcome, Outcomes};
+use recs_serve::monitor::{
+    AlertConfig, AskedWith, Event, Monitor, MonitorConfig, Outcome, Outcomes, Prediction,
+};
 use recs_serve::retriever::{Request, Retriever};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -233,12 +235,27 @@ async fn events_outlive_the_process_and_are_counted_once() {
     assert_eq!(second.outcomes().await.report()["v1"].bought, 5);
 }
 
+/// As [`Acme::ask`] asks for it.
+fn bytes_of_one_list() -> usize {
+    let (version, request) = (
+        version("v1"),
+        Request { customer_id: "c1".into(), city: Some("alpha".into()), k: 5, ..Request::default() },
+    );
+    let answer = version.retriever().recommend(&request).unwrap();
+    let id_bytes = 32;
+    Prediction::of((&version, Side::Production), &request, &answer).bytes() + id_bytes
+}
+
 #[tokio::test]
 async fn while_the_store_is_away_everything_waits() {
     let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = place.path().join("store");
     let store = Store::local(&path).unwrap();
-    let config = MonitorConfig { spool: Some(folder.path().to_owned()), max_held: 3, ..every_list() };
+    let config = MonitorConfig {
+        spool: Some(folder.path().to_owned()),
+        max_held_bytes: 7 * bytes_of_one_list() / 2,
+        ..every_list()
+    };
     let acme = acme_with(&store, config, Vec::new());
     std::fs::remove_dir_all(&path).ok();
     std::fs::write(&path, "a file where the store was").unwrap();
@@ -356,6 +373,41 @@ async fn people_are_told_of_drift_and_of_failures_until_somebody_listens() {
 }
 
 #[tokio::test]
+async fn the_lists_of_a_trial_are_told_beside_productions() {
+    let acme = acme_with(&Store::memory(), every_list(), Vec::new());
+    let split = Split::new(0.5, "acme");
+    let customers: Vec<String> = (0..20).map(|c| format!("c{c}")).collect();
+    let tried = customers.iter().filter(|customer| split.has(customer)).count();
+    let production = acme.live.serving().production.clone();
+    let trial = |name: &str| {
+        let canary = Some(Trial { version: version(name), split: split.clone() });
+        acme.live.swap(Serving { production: production.clone(), canary, ..Serving::default() });
+    };
+    let lists = async || {
+        acme.monitor.gather().await.unwrap();
+        let report = acme.monitoring().await;
+        ["served", "canary"].map(|side| {
+            let of = &report[side];
+            of["model_version"]
+                .as_str()
+                .map(|version| (version.to_owned(), of["lists"].as_u64().unwrap() as usize))
+        })
+    };
+    let known = |version: &str, lists: usize| Some((version.to_owned(), lists));
+    trial("v2");
+    for customer in &customers {
+        acme.ask(customer, "alpha").await;
+    }
+    assert_eq!(lists().await, [known("v1", 20 - tried), known("v2", tried)]);
+    let of = acme.monitoring().await;
+    assert!(of["canary"]["personalisation"].as_f64().is_some_and(|of| of > 0.0), "{of}");
+    trial("v3");
+    assert_eq!(lists().await, [known("v1", 20 - tried), known("v3", 0)], "another one begins anew");
+    acme.live.swap(Serving { production: production.clone(), ..Serving::default() });
+    assert_eq!(lists().await, [known("v1", 20 - tried), None]);
+}
+
+#[tokio::test]
 async fn what_is_known_stands_in_the_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let acme = acme(folder.path());
@@ -371,8 +423,8 @@ async fn what_is_known_stands_in_the_metrics() {
         "recs_outcomes{tenant=\"acme\",version=\"v1\",outcome=\"bought\"} 1",
         "recs_predictions_kept{tenant=\"acme\"} 2",
         "recs_alerts_firing{tenant=\"acme\"} 0",
-        "recs_input_drift{tenant=\"acme\",input=\"city\"} ",
-        "recs_coverage{tenant=\"acme\"} 0.",
+        "recs_input_drift{tenant=\"acme\",side=\"production\",input=\"city\"} ",
+        "recs_coverage{tenant=\"acme\",side=\"production\"} 0.",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

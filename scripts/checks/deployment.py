@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,29 @@ def keys_open_and_shut(url):
     until(lambda: ask(url, "/recommend", QUESTION, key["key"])[0] == 401, "the key opens nothing")
 
 
+def tenants_are_apart(url):
+    there, nobodys = "/v1/tenants/second/recommend", "/v1/tenants/nobody/recommend"
+    key = recs("keys", "add", "--tenant", "second", "--role", "predict")["key"]
+    until(lambda: ask(url, there, QUESTION, key)[0] == 200, "a key of the second tenant")
+    assert ask(url, there, QUESTION, key)[1]["model_version"] == "b"
+    assert [ask(url, path, QUESTION, key)[0] for path in ("/recommend", nobodys, "/v1/tenants/made-up/recommend")] == [404] * 3
+    key = recs("keys", "add", "--tenant", "nobody", "--role", "predict")["key"]
+    until(lambda: ask(url, nobodys, QUESTION, key)[0] == 503, "a tenant without a model")
+
+
+def keys_are_known_without_the_store():
+    key = recs("keys", "add", "--role", "predict")["key"]
+    with serving() as url:
+        assert ask(url, "/recommend", QUESTION, key)[0] == 200
+    store, away = FOLDER / "store", FOLDER / "away"
+    store.rename(away)
+    store.mkdir()
+    with serving() as url:
+        assert [ask(url, "/recommend", QUESTION, given)[0] for given in (key, None)] == [200, 401]
+    store.rmdir()
+    away.rename(store)
+
+
 def everybody_has_a_list():
     first = recs("recommend-all", "--run", "monday", "-k", "5")
     assert first["metadata"]["model_version"] == "a", "the one in production"
@@ -122,15 +146,18 @@ def everybody_has_a_list():
 
 CONFIG = FOLDER / "recs.toml"
 CONFIG.write_text(
-    CONFIG.read_text().replace("\n[serve]\n", f'\n[serve]\ncache = "{FOLDER}/cache"\n', 1)
+    CONFIG.read_text().replace("\n[serve]\n", f'\n[serve]\ncache = "{FOLDER}/cache"\ntenants = ["second", "nobody"]\n', 1)
     + f'\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\n'
 )
+shutil.copytree(FOLDER / "store/tenants/demo", FOLDER / "store/tenants/second")
 recs("deploy", "promote", "a")
+recs("deploy", "promote", "b", "--tenant", "second")
 with serving() as url:
-    for part in (versions_are_followed, limits_hold, events_are_kept, a_store_may_be_away, keys_open_and_shut):
+    for part in (versions_are_followed, limits_hold, events_are_kept, a_store_may_be_away, keys_open_and_shut, tenants_are_apart):
         part(url)
         print(f"{part.__name__.replace('_', ' ')}: holds")
 outcomes = recs("deploy", "outcomes")
 assert outcomes["versions"]["a"]["bought"] == 1, outcomes
+keys_are_known_without_the_store()
 everybody_has_a_list()
 print("deployment holds")

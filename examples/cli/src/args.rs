@@ -2,6 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use recs_core::artifact::Missing;
+use recs_core::tenant::TenantId;
 use recs_serve::http::Role;
 use recs_train::data::SplitKind;
 use recs_train::trainer::Seen;
@@ -15,6 +16,9 @@ pub(crate) struct Args {
     /// Configuration file.
     #[arg(long, global = true, default_value = "recs.toml", value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// Another tenant than the configuration's, of the same store.
+    #[arg(long, global = true)]
+    pub(crate) tenant: Option<TenantId>,
     /// Print one JSON object as the last line of standard output.
     #[arg(long, global = true)]
     pub(crate) json: bool,

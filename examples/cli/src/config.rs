@@ -125,6 +125,11 @@ pub(crate) struct SchemaConfig {
 pub(crate) struct ServeSettings {
     /// Address. Where other machines can connect, keys are needed: `recs keys add`.
     pub(crate) listen: String,
+    /// Other tenants of the same store, served by the same process under /v1/tenants/{tenant}/, each with a registry, keys, events
+    /// and limits of its own.
+    pub(crate) tenants: Vec<TenantId>,
+    /// What the models of all tenants may take.
+    pub(crate) memory: MemorySettings,
     /// Scoring threads; 0 = all cores.
     pub(crate) threads: usize,
     /// Folder on this machine's disk where versions are kept to be mapped, ~/.cache/recs unless given; "": read into memory.
@@ -149,6 +154,8 @@ impl Default for ServeSettings {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            tenants: Vec::new(),
+            memory: MemorySettings::default(),
             threads: 0,
             cache: None,
             index: IndexConfig::default(),
@@ -162,19 +169,32 @@ impl Default for ServeSettings {
     }
 }
 
+/// Room for models, as `MemoryConfig` of recs-serve counts it; no limit unless given.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MemorySettings {
+    /// Bytes of all models together: beyond, those of the tenant that was asked last of all longest ago make room until it is
+    /// asked again.
+    pub(crate) total_bytes: Option<u64>,
+    /// Bytes of one tenant's models: a version with which there would be more is not served here.
+    pub(crate) tenant_bytes: Option<u64>,
+}
+
 /// What the server bears: see `ServeConfig`, `ServerConfig` and `TenantLimits` of recs-serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitSettings {
-    /// Requests a second over time, of this server; probes do not count. Beyond: 429.
+    /// Requests a second over time, of a tenant and of this process: several servers allow as much each. Probes do not count.
+    /// Beyond: 429.
     pub(crate) requests_per_second: Option<NonZeroU32>,
     /// Requests at once after a pause; as many as in a second unless given.
     pub(crate) burst: Option<NonZeroU32>,
-    /// Lists of products a day (UTC), of this server; a batch counts each of its requests.
+    /// Lists of products a day (UTC), of a tenant and of this process, counted anew when it starts; a batch counts each of its
+    /// requests.
     pub(crate) lists_per_day: Option<u64>,
     /// Largest body, 1 KiB to 1 GiB.
     pub(crate) max_body_bytes: usize,
-    /// Requests under way at a time; one more is answered 503.
+    /// Requests of a tenant under way at a time; one more is answered 503. Of several tenants together four times as many.
     pub(crate) max_in_flight: usize,
     /// Milliseconds for a request, from its head to that of its answer.
     pub(crate) time_limit_ms: u64,
@@ -210,12 +230,12 @@ impl Default for LimitSettings {
 }
 
 impl LimitSettings {
-    /// Of the router that serves this tenant.
-    pub(crate) fn serve(&self, tenant: &TenantId) -> ServeConfig {
+    /// Of the router that serves this tenant, and so many in all.
+    pub(crate) fn serve(&self, tenant: &TenantId, tenants: usize) -> ServeConfig {
         ServeConfig {
             default_tenant: Some(tenant.clone()),
             max_body_bytes: self.max_body_bytes,
-            max_in_flight: self.max_in_flight,
+            max_in_flight: self.max_in_flight.saturating_mul(tenants.clamp(1, 4)),
             max_in_flight_of_tenant: self.max_in_flight,
             time_limit_ms: self.time_limit_ms,
             together: self.together,
@@ -253,7 +273,7 @@ pub(crate) struct NotifySettings {
     pub(crate) slack_env: Option<String>,
     /// A mail server.
     pub(crate) mail: Option<MailConfig>,
-    /// Its user, where it asks for one.
+    /// Its user, where it asks for one; needs `mail_password_env`.
     pub(crate) mail_user: Option<String>,
     /// Variable with the user's password.
     pub(crate) mail_password_env: Option<String>,

@@ -160,7 +160,7 @@ fn sound<T>(path: &Path, read: Result<T>) -> Option<T> {
 }
 
 /// Writes a file beside its place, has the disk keep it, and renames it.
-fn put(
+pub(crate) fn put(
     place: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> recs_core::Result<()>,
 ) -> recs_core::Result<()> {

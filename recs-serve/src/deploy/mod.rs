@@ -22,6 +22,7 @@ mod remembered;
 mod split;
 mod watch;
 
+pub(crate) use cache::put;
 pub use deployer::{DeployConfig, Deployer};
 pub use gate::{GateConfig, Health, examine};
 pub use live::{Live, Serving, Side, Trial, Version};

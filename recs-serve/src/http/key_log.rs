@@ -60,6 +60,16 @@ impl KeyLog {
         Ok(self.log.latest_number_after(seen).await?)
     }
 
+    /// Where it is, as messages tell it.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// True for a key that this log may hold.
+    pub(super) fn owns(&self, key: &KeyRecord) -> bool {
+        key.tenant == self.owner
+    }
+
     /// The keys.
     ///
     /// # Errors
@@ -79,7 +89,7 @@ impl KeyLog {
     /// # Errors
     /// As [`KeyLog::load`]; [`Error::Config`] for an id that is there, and for a key of somebody else.
     pub async fn add(&self, record: &KeyRecord) -> Result<()> {
-        if record.tenant != self.owner {
+        if !self.owns(record) {
             let reason = format!("key {} is not of {}", record.id, shown(self.owner.as_ref()));
             return Err(Error::config("keys", reason));
         }
@@ -115,7 +125,7 @@ impl KeyLog {
             recs_core::Error::document(format!("{}/{}", self.place, NumberedLog::file_name(number)), reason)
         };
         let entry: Entry = serde_json::from_slice(&entry).map_err(|e| document(e.to_string()))?;
-        match entry.keys.iter().find(|key| key.tenant != self.owner) {
+        match entry.keys.iter().find(|key| !self.owns(key)) {
             Some(key) => {
                 let (of, owner) = (shown(key.tenant.as_ref()), shown(self.owner.as_ref()));
                 Err(document(format!("key {} is of {of} among those of {owner}", key.id)).into())

@@ -1,10 +1,12 @@
 //! The keys of several logs, followed while a server runs.
 
+use super::remembered_keys::RememberedLog;
 use super::{ApiKeys, AppState, Ask, Gate, KeyLog, KeyRecord, Refusal};
 use crate::error::{Error, Result};
 use axum::http::HeaderMap;
 use recs_core::tenant::TenantId;
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub struct KeyRing {
     keys: ApiKeys,
     logs: Mutex<Vec<Followed>>,
     is_open: AtomicBool,
+    /// A file of this machine that knows what the logs said last.
+    remembered: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -47,21 +51,40 @@ impl KeyRing {
     pub fn new(logs: impl IntoIterator<Item = KeyLog>) -> Self {
         let followed = |log| Followed { log, seen: None, records: Vec::new() };
         let logs = Mutex::new(logs.into_iter().map(followed).collect());
-        Self { keys: ApiKeys::default(), logs, is_open: AtomicBool::new(false) }
+        Self { keys: ApiKeys::default(), logs, is_open: AtomicBool::new(false), remembered: None }
     }
 
-    /// Reads all logs.
+    /// Begins with what a file of this machine remembers of the logs, and writes there what they say from now on: hashes, no keys. So
+    /// a server may start while the store is away, with the keys that were good last. Of a log that was begun anew in the same place
+    /// nothing is believed until that file is deleted.
+    #[must_use]
+    pub fn remembering(mut self, file: PathBuf) -> Self {
+        let all = RememberedLog::read(&file);
+        for followed in self.logs.get_mut() {
+            let Some(found) = RememberedLog::find(&all, &followed.log) else { continue };
+            // As those from the store: what makes no sense is not mixed with others.
+            if ApiKeys::new(&found.keys).is_ok() {
+                (followed.seen, followed.records) = (Some(found.seen), found.keys.clone());
+            }
+        }
+        self.remembered = Some(file);
+        self
+    }
+
+    /// Reads all logs, for the first time. Gives back what failed, as [`KeyRing::refresh`].
     ///
     /// # Errors
-    /// The first failure of a log, as [`KeyLog::load`].
-    pub async fn load(logs: impl IntoIterator<Item = KeyLog>, without: WithoutKeys) -> Result<Self> {
-        let ring = Self::new(logs);
-        if let Some(error) = ring.refresh().await.into_iter().next() {
-            return Err(error);
+    /// The first failure, as [`KeyLog::load`], where nothing is remembered of a log.
+    pub async fn load(&self, without: WithoutKeys) -> Result<Vec<Error>> {
+        // What is remembered holds where nothing else is known.
+        let _ = self.replace(&*self.logs.lock().await);
+        let (mut failures, logs) = (self.refresh().await, self.logs.lock().await);
+        if logs.iter().any(|followed| followed.seen.is_none()) && !failures.is_empty() {
+            return Err(failures.swap_remove(0));
         }
-        let is_new = ring.logs.lock().await.iter().all(|followed| followed.seen == Some(0));
-        ring.is_open.store(is_new && without == WithoutKeys::Open, Ordering::Relaxed);
-        Ok(ring)
+        let is_new = logs.iter().all(|followed| followed.seen == Some(0));
+        self.is_open.store(is_new && without == WithoutKeys::Open, Ordering::Relaxed);
+        Ok(failures)
     }
 
     /// True when nobody can ask: there is no key, and it is not open either.
@@ -88,8 +111,20 @@ impl KeyRing {
                 self.is_open.store(false, Ordering::Relaxed);
             }
             failures.extend(self.replace(&logs));
+            self.remember(&logs).await;
         }
         failures
+    }
+
+    /// A help and no duty: a disk that takes no file is told of, and nothing else.
+    async fn remember(&self, logs: &[Followed]) {
+        let Some(file) = self.remembered.clone() else { return };
+        let seen = logs.iter().filter_map(|of| Some(RememberedLog::of(&of.log, of.seen?, &of.records)));
+        let all: Vec<RememberedLog> = seen.collect();
+        let written = tokio::task::spawn_blocking(move || RememberedLog::write(&file, &all)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "keys are not remembered for a start without the store");
+        }
     }
 
     /// Knows the keys of all logs. A key whose id another log has, too, is left out, whoever made it so: ids are random.

@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// Limits of one tenant; what is not set is not limited.
+/// Limits of one tenant; what is not set is not limited. Each process counts for itself, from its start: of several servers behind
+/// one address each allows as much.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantLimits {

@@ -1,6 +1,7 @@
 //! What the monitors of tenants know, as metrics.
 
-use crate::monitor::MonitorReport;
+use crate::deploy::Side;
+use crate::monitor::{MonitorReport, ServedReport};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,9 +16,17 @@ struct Labels {
     tenant: String,
 }
 
+/// And of the version in production, or the one on trial.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabels {
+    tenant: String,
+    side: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InputLabels {
     tenant: String,
+    side: &'static str,
     input: String,
 }
 
@@ -33,9 +42,9 @@ type Share = Gauge<f64, AtomicU64>;
 /// Gauges that are set when somebody asks.
 #[derive(Debug, Default)]
 pub(super) struct WatchedMetrics {
-    coverage: Family<Labels, Share>,
-    personalisation: Family<Labels, Share>,
-    score_drift: Family<Labels, Share>,
+    coverage: Family<SideLabels, Share>,
+    personalisation: Family<SideLabels, Share>,
+    score_drift: Family<SideLabels, Share>,
     input_drift: Family<InputLabels, Share>,
     outcomes: Family<OutcomeLabels, Gauge>,
     kept: Family<Labels, Gauge>,
@@ -91,18 +100,8 @@ impl WatchedMetrics {
 
     fn set(&self, tenant: &TenantId, report: &MonitorReport) {
         let labels = Labels { tenant: tenant.to_string() };
-        let share = |family: &Family<Labels, Share>, value: Option<f64>| {
-            if let Some(value) = value {
-                family.get_or_create(&labels).set(value);
-            }
-        };
-        let served = report.served.as_ref();
-        share(&self.coverage, served.and_then(|served| served.coverage));
-        share(&self.personalisation, served.and_then(|served| served.personalisation));
-        share(&self.score_drift, served.and_then(|served| served.score_drift));
-        for (input, drift) in served.iter().flat_map(|served| &served.input_drift) {
-            let labels = InputLabels { tenant: tenant.to_string(), input: escaped(input) };
-            self.input_drift.get_or_create(&labels).set(*drift);
+        for (side, served) in [(Side::Production, &report.served), (Side::Canary, &report.canary)] {
+            served.iter().for_each(|served| self.set_side(tenant, side.name(), served));
         }
         for (version, outcomes) in &report.outcomes {
             let counts =
@@ -115,6 +114,24 @@ impl WatchedMetrics {
         self.kept.get_or_create(&labels).set(whole(report.predictions_kept));
         self.lost.get_or_create(&labels).set(whole(report.predictions_lost));
         self.firing.get_or_create(&labels).set(whole(report.alerts.len() as u64));
+    }
+
+    fn set_side(&self, tenant: &TenantId, side: &'static str, served: &ServedReport) {
+        let labels = SideLabels { tenant: tenant.to_string(), side };
+        let shares = [
+            (&self.coverage, served.coverage),
+            (&self.personalisation, served.personalisation),
+            (&self.score_drift, served.score_drift),
+        ];
+        for (family, value) in shares {
+            if let Some(value) = value {
+                family.get_or_create(&labels).set(value);
+            }
+        }
+        for (input, drift) in &served.input_drift {
+            let labels = InputLabels { tenant: tenant.to_string(), side, input: escaped(input) };
+            self.input_drift.get_or_create(&labels).set(*drift);
+        }
     }
 }
 

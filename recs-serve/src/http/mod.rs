@@ -51,6 +51,7 @@ mod metrics;
 mod metrics_watched;
 mod observe;
 mod openapi;
+mod remembered_keys;
 mod request;
 mod router;
 mod server;

@@ -334,6 +334,7 @@ fn monitoring() -> Value {
         "model_version": text, "lists": whole, "sources": map_of(&whole), "short": whole, "coverage": maybe,
         "personalisation": maybe, "input_drift": map_of(&number), "score_drift": maybe,
     }));
+    let served = json!({"anyOf": [served, {"type": "null"}]});
     let rate = of_members(&json!({"rate": number, "low": number, "high": number}));
     let rate = json!({"anyOf": [rate, {"type": "null"}]});
     let outcomes = of_members(&json!({
@@ -345,7 +346,7 @@ fn monitoring() -> Value {
         "at": text,
     }));
     of_members(&json!({
-        "traffic": traffic, "served": {"anyOf": [served, {"type": "null"}]}, "predictions_kept": whole,
+        "traffic": traffic, "served": served, "canary": served, "predictions_kept": whole,
         "predictions_lost": whole, "outcomes": map_of(&outcomes), "alerts": {"type": "array", "items": alert},
     }))
 }

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `traffic.rs` | volume, latencies and failures of the last hour |
 //! | `cities.rs` | where customers are, beside where they were in training |
-//! | `served.rs` | what the lists are like; drift of inputs and scores against the training |
+//! | `served.rs` | what the lists of a version are like; drift of inputs and scores against the training |
+//! | `sides.rs` | the same of the version in production and of the one on trial |
 //! | `alerts.rs` | [`AlertConfig`]: which of it people are told about |
 //! | `prediction.rs`, `prediction_log.rs` | lists that were served, sampled, as Parquet |
 //! | `event.rs`, `event_log.rs`, `spool.rs` | [`Event`]s, none of which is lost once it is answered |
@@ -24,6 +25,7 @@ mod outcomes;
 mod prediction;
 mod prediction_log;
 mod served;
+mod sides;
 mod spool;
 mod traffic;
 
@@ -45,7 +47,7 @@ use recs_core::notify::{Alert, Notifier};
 use recs_core::store::TenantRoot;
 use recs_core::tenant::TenantId;
 use serde::{Deserialize, Serialize};
-use served::Served;
+use sides::Sides;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,14 +77,15 @@ const MAX_KNOWN: usize = 64;
 pub struct MonitorConfig {
     /// Share of the lists that are looked at and kept, 0 to 1.
     pub sample: f64,
-    /// But at most so many a second: a list of 100 products takes about 2 KiB in the table.
+    /// But at most so many a second: a list of 100 products takes about 2 KiB in the table, so 10 a second all day are 1.7 GB. A day
+    /// is a folder, `warehouse/predictions/served-{date}/`, that nothing else refers to: delete those that are old enough.
     pub max_a_second: u32,
     /// Between two times at which what was gathered is written.
     pub ship_seconds: u64,
     /// Between two checks of the limits.
     pub check_seconds: u64,
-    /// Lists that are held while the store does not answer, the latest.
-    pub max_held: usize,
+    /// Bytes of the lists that are held while the store does not answer: the latest. A list of 100 products takes about 5 KiB there.
+    pub max_held_bytes: usize,
     /// Lists that coverage, personalisation and drift are told of.
     pub window_lists: usize,
     /// A folder on this machine's disk where events wait for the store; None: events are refused.
@@ -100,7 +103,7 @@ impl Default for MonitorConfig {
             max_a_second: 10,
             ship_seconds: 60,
             check_seconds: 60,
-            max_held: 20_000,
+            max_held_bytes: 32 << 20,
             window_lists: 20_000,
             spool: None,
             max_spool_bytes: 1 << 30,
@@ -116,6 +119,8 @@ pub struct MonitorReport {
     pub traffic: TrafficReport,
     /// Sampled lists of the version in production; None before the first were looked at.
     pub served: Option<ServedReport>,
+    /// And of the one on trial; None where there is none. No alerts are about these.
+    pub canary: Option<ServedReport>,
     /// Sampled lists that were kept, since the server began.
     pub predictions_kept: u64,
     /// And that were lost for want of room: more came than could be looked at, or the store does not answer.
@@ -144,7 +149,7 @@ pub struct Monitor {
     pending: Mutex<Vec<Prediction>>,
     kept: AtomicU64,
     lost: AtomicU64,
-    served: Mutex<Option<Served>>,
+    served: Mutex<Sides>,
     predictions: PredictionLog,
     events: Option<EventLog>,
     outcomes: Mutex<Outcomes>,
@@ -152,8 +157,6 @@ pub struct Monitor {
     firing: Mutex<Vec<Alert>>,
     /// Versions that served lately, the latest last: events may name others, which are not told apart here.
     known: Mutex<VecDeque<String>>,
-    /// A version that cannot answer its own customers.
-    broken: Mutex<Option<String>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,7 +200,7 @@ impl Monitor {
         window.tick(&traffic, Duration::ZERO, CHECKS);
         Ok(Self {
             tenant: root.tenant().clone(),
-            predictions: PredictionLog::new(root, &host.workers, config.max_held)?,
+            predictions: PredictionLog::new(root, &host.workers, config.max_held_bytes)?,
             live,
             host,
             config,
@@ -217,7 +220,6 @@ impl Monitor {
             notifiers,
             firing: Mutex::default(),
             known: Mutex::default(),
-            broken: Mutex::default(),
         })
     }
 
@@ -327,9 +329,11 @@ impl Monitor {
 
     /// What is known.
     pub fn report(&self) -> MonitorReport {
+        let (served, canary) = locked(&self.served).reports();
         MonitorReport {
             traffic: locked(&self.window).report(),
-            served: locked(&self.served).as_ref().map(Served::report),
+            served,
+            canary,
             predictions_kept: self.kept.load(Ordering::Relaxed),
             predictions_lost: self.lost.load(Ordering::Relaxed),
             outcomes: locked(&self.outcomes).report(),
@@ -340,42 +344,27 @@ impl Monitor {
     /// Looks at the lists that were sampled since the last time, away from those who answer.
     ///
     /// # Errors
-    /// Those of a version that cannot answer its own customers; said once.
+    /// Those of a version that cannot answer its own customers; said once of each.
     pub async fn gather(self: &Arc<Self>) -> Result<()> {
         let pending = std::mem::take(&mut *locked(&self.pending));
         self.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);
-        let Some(production) = self.live.serving().production.clone() else {
+        let serving = self.live.serving();
+        if serving.production.is_none() {
+            // Known on until it is back.
             self.lost.fetch_add(self.predictions.extend(pending), Ordering::Relaxed);
             return Ok(());
-        };
-        let retriever = Arc::clone(production.retriever());
-        let is_new = locked(&self.served).as_ref().is_none_or(|served| !served.is_of(&retriever));
-        let is_broken = locked(&self.broken).as_deref() == Some(production.name());
-        if pending.is_empty() && (!is_new || is_broken) {
+        }
+        let sides = locked(&self.served).are_of(&serving);
+        if pending.is_empty() && sides == [true; 2] {
             return Ok(());
         }
         let monitor = Arc::clone(self);
         let look = move || {
-            let begun = (is_new && !is_broken).then(|| Served::new(&retriever, monitor.config.window_lists));
-            let mut served = locked(&monitor.served);
-            let failure = match begun {
-                Some(Ok(begun)) => {
-                    *served = Some(begun);
-                    None
-                }
-                Some(Err(error)) => {
-                    (*served, *locked(&monitor.broken)) =
-                        (None, Some(retriever.metadata().model_version.clone()));
-                    Some(error)
-                }
-                None => None,
-            };
-            if let Some(served) = served.as_mut().filter(|served| served.is_of(&retriever)) {
-                pending.iter().for_each(|prediction| served.push(&retriever, prediction));
-            }
-            drop(served);
+            // Outside of the lock: others want to know what is known.
+            let begun = Sides::begin(&serving, sides, monitor.config.window_lists);
+            let done = locked(&monitor.served).look(&serving, begun, &pending);
             monitor.lost.fetch_add(monitor.predictions.extend(pending), Ordering::Relaxed);
-            failure.map_or(Ok(()), Err)
+            done
         };
         self.host.workers.aside("looking at what was served", look).await
     }
@@ -403,7 +392,7 @@ impl Monitor {
             window.tick(&self.traffic, self.began.elapsed(), CHECKS);
             window.latest(self.config.alerts.min_requests)
         };
-        let served = locked(&self.served).as_ref().map(Served::report);
+        let served = locked(&self.served).reports().0;
         let now = jiff::Timestamp::from_second(self.host.clock.unix_seconds());
         let at = now.unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
         let mut alerts = self.alerts.lock().await;

@@ -50,6 +50,15 @@ impl Prediction {
             .collect()
     }
 
+    /// About as many as it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let Request { customer_id, city, .. } = &self.request;
+        let texts =
+            [&self.request_id, customer_id, &self.model_version].map(String::len).iter().sum::<usize>();
+        let listed = self.listed.iter().map(|item| size_of_val(item) + item.0.len());
+        size_of::<Self>() + texts + city.as_ref().map_or(0, String::len) + listed.sum::<usize>()
+    }
+
     /// An answer, with neither time nor id yet.
     pub fn of((version, side): (&Version, Side), request: &Request, answer: &Recommendations<'_>) -> Self {
         let kept = without_lists(request);

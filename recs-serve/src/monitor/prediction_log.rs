@@ -15,6 +15,7 @@ struct Batch {
     day: String,
     file: String,
     rows: Arc<Vec<Prediction>>,
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -23,11 +24,28 @@ struct Held {
     fresh: VecDeque<Prediction>,
     /// Being written, or to be tried again, the oldest first.
     batches: VecDeque<Batch>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 impl Held {
     fn len(&self) -> usize {
         self.fresh.len() + self.batches.iter().map(|batch| batch.rows.len()).sum::<usize>()
+    }
+
+    /// Drops the oldest until what is left takes no more than `most`; gives their number.
+    fn shrink(&mut self, most: usize) -> u64 {
+        let mut lost = 0;
+        while self.bytes > most {
+            if let Some(batch) = self.batches.pop_front() {
+                (self.bytes, lost) = (self.bytes - batch.bytes, lost + batch.rows.len() as u64);
+            } else if let Some(prediction) = self.fresh.pop_front() {
+                (self.bytes, lost) = (self.bytes - prediction.bytes(), lost + 1);
+            } else {
+                break;
+            }
+        }
+        lost
     }
 }
 
@@ -37,7 +55,7 @@ pub(super) struct PredictionLog {
     root: TenantRoot,
     workers: Workers,
     held: Mutex<Held>,
-    max_held: usize,
+    max_held_bytes: usize,
     /// Begins the names of this process's files.
     process: String,
     files: AtomicU64,
@@ -46,7 +64,7 @@ pub(super) struct PredictionLog {
 }
 
 impl PredictionLog {
-    pub(super) fn new(root: &TenantRoot, workers: &Workers, max_held: usize) -> Result<Self> {
+    pub(super) fn new(root: &TenantRoot, workers: &Workers, max_held_bytes: usize) -> Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|e| crate::Error::config("predictions", format!("no random bytes: {e}")))?;
@@ -56,7 +74,7 @@ impl PredictionLog {
             root,
             workers,
             held,
-            max_held,
+            max_held_bytes,
             process,
             files: 0.into(),
             writing: tokio::sync::Mutex::new(()),
@@ -70,12 +88,9 @@ impl PredictionLog {
     /// Keeps some; gives the number of older ones that were lost for want of room.
     pub(super) fn extend(&self, predictions: Vec<Prediction>) -> u64 {
         let mut held = self.held_now();
+        held.bytes += predictions.iter().map(Prediction::bytes).sum::<usize>();
         held.fresh.extend(predictions);
-        let before = held.len();
-        while held.len() > self.max_held && held.batches.pop_front().is_some() {}
-        let over = held.len().saturating_sub(self.max_held);
-        held.fresh.drain(..over);
-        (before - held.len()) as u64
+        held.shrink(self.max_held_bytes)
     }
 
     pub(super) fn held(&self) -> usize {
@@ -98,7 +113,12 @@ impl PredictionLog {
             let bytes = self.workers.aside("writing predictions", made).await?;
             table.add(&batch.file, batch.rows.len() as u64, bytes).await?;
             shipped += batch.rows.len() as u64;
-            self.held_now().batches.retain(|other| other.file != batch.file);
+            let mut held = self.held_now();
+            // Unless it had to go meanwhile.
+            if held.batches.front().is_some_and(|first| first.file == batch.file) {
+                held.batches.pop_front();
+                held.bytes -= batch.bytes;
+            }
         }
     }
 
@@ -112,7 +132,8 @@ impl PredictionLog {
         for (day, rows) in days {
             let number = self.files.fetch_add(1, Ordering::Relaxed);
             let file = format!("{}-{number:06}.parquet", self.process);
-            held.batches.push_back(Batch { day, file, rows: Arc::new(rows) });
+            let bytes = rows.iter().map(Prediction::bytes).sum();
+            held.batches.push_back(Batch { day, file, rows: Arc::new(rows), bytes });
         }
     }
 }

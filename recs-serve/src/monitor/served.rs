@@ -25,6 +25,7 @@ const MIN_PROBED: usize = 50;
 #[derive(Debug)]
 pub(super) struct Served {
     model_version: String,
+    side: Side,
     products: usize,
     /// Bounds between bins of the first score of a list.
     score_bounds: Vec<f32>,
@@ -74,7 +75,7 @@ impl Served {
     ///
     /// # Errors
     /// Those of [`Retriever::recommend_batch`].
-    pub(super) fn new(retriever: &Retriever, window: usize) -> Result<Self> {
+    pub(super) fn new(retriever: &Retriever, side: Side, window: usize) -> Result<Self> {
         let mut first: Vec<f32> = Vec::new();
         let (customers, probed) = (retriever.customers(), retriever.customers().min(PROBED));
         let probe = (0..probed).map(|i| i * customers / probed);
@@ -106,6 +107,7 @@ impl Served {
         let now = Half::new(retriever, usual_scores.len(), Cities::of(retriever));
         Ok(Self {
             model_version,
+            side,
             products,
             score_bounds,
             usual_scores,
@@ -121,9 +123,9 @@ impl Served {
         (&self.model_version, self.products) == (name, retriever.products())
     }
 
-    /// Counts a list of production's.
+    /// Counts a list, if the version made it on this side.
     pub(super) fn push(&mut self, retriever: &Retriever, prediction: &Prediction) {
-        if prediction.side != Side::Production || prediction.model_version != self.model_version {
+        if prediction.side != self.side || prediction.model_version != self.model_version {
             return;
         }
         let now = &mut self.now;

@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, command: &KeysCommand) -> Result<Repo
 }
 
 /// The log of the tenant's keys.
-pub(super) fn of_tenant(context: &Context) -> Result<KeyLog> {
+fn of_tenant(context: &Context) -> Result<KeyLog> {
     Ok(KeyLog::of_tenant(&context.root)?)
 }
 

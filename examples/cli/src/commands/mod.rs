@@ -56,7 +56,8 @@ pub(crate) async fn run(args: Args) -> Result<Report> {
         Command::Config(ConfigCommand::Train) => return config::train(&Config::read(&args.config)?),
         _ => {}
     }
-    let config = Config::read(&args.config)?;
+    let mut config = Config::read(&args.config)?;
+    config.tenant = args.tenant.unwrap_or(config.tenant);
     let context = Context {
         as_json: args.json,
         root: config.root()?,
