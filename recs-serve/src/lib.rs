@@ -82,7 +82,7 @@
 //! | `hnsw_rs` | `index::HnswRsIndex`, by the crate of that name |
 //! | `qdrant`, `pgvector` | [`index::remote`]: vectors in other processes |
 //! | `json-schema` | schemars' `JsonSchema` for settings |
-//! | `testing` | `index::conformance`, the behaviour suite for indexes of your own |
+//! | `testing` | `index::conformance`, the behaviour suite for indexes of your own; what fuzzers call |
 
 mod background;
 pub mod bulk;

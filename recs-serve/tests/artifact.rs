@@ -126,11 +126,49 @@ pub(crate) fn artifact(version: &str) -> ModelArtifact {
 
 /// A model that looks at histories, with biases and something added for what was bought before.
 pub(crate) fn repeating_artifact() -> ModelArtifact {
+    repeating(repeating_config())
+}
+
+fn repeating_config() -> ModelConfig {
     let mut config = ModelConfig::reference(Schema::retail().with_recommended_encodings().unwrap());
     for tower in [&mut config.query, &mut config.candidate] {
         (tower.layers, tower.l2_normalise) = (Vec::new(), true);
     }
     config.temperature = 0.125;
+    config
+}
+
+/// Both kinds of models in a few KiB: narrow tables, few bins.
+pub(crate) fn thin_artifacts() -> [(&'static str, ModelArtifact); 2] {
+    let reference = thin(ModelConfig::reference(Schema::retail()));
+    [("reference", artifact_of(reference, "v1")), ("histories", repeating(thin(repeating_config())))]
+}
+
+fn thin(mut config: ModelConfig) -> ModelConfig {
+    fn narrow(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(members) => {
+                for (name, few) in [("dim", 4), ("bins", 8)] {
+                    if let Some(value) = members.get_mut(name) {
+                        *value = few.into();
+                    }
+                }
+                members.values_mut().for_each(narrow);
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(narrow),
+            _ => {}
+        }
+    }
+    let mut schema = serde_json::to_value(&config.schema).unwrap();
+    narrow(&mut schema);
+    config.schema = serde_json::from_value(schema).unwrap();
+    for tower in [&mut config.query, &mut config.candidate] {
+        tower.layers.iter_mut().for_each(|width| *width = 4);
+    }
+    config
+}
+
+fn repeating(config: ModelConfig) -> ModelArtifact {
     let mut artifact = artifact_of(config, "v1");
     let mut customers = Arc::unwrap_or_clone(artifact.customers);
     customers.repeat = (0..customers.products.len()).map(|i| 3.0 * noise("repeat", i).max(-0.5)).collect();

@@ -1,7 +1,7 @@
 //! The fuzz corpus, replayed on stable: no input may panic, and what is refused says where.
 
 use recs_serve::Error;
-use recs_serve::http::{parse_batch, parse_request, parse_similar};
+use recs_serve::http::{check_change, parse_batch, parse_events, parse_request, parse_similar};
 
 #[test]
 fn request_json_corpus() {
@@ -12,7 +12,14 @@ fn request_json_corpus() {
     assert!(entries.len() >= 10, "the corpus is in {}", folder.display());
     for path in entries {
         let body = std::fs::read(&path).unwrap();
-        for error in [parse_request(&body).err(), parse_batch(&body).err(), parse_similar(&body).err()] {
+        let read = [
+            parse_request(&body).map(drop),
+            parse_batch(&body).map(drop),
+            parse_similar(&body).map(drop),
+            parse_events(&body, 1_500_000_000).map(drop),
+            check_change(&body),
+        ];
+        for error in read.map(Result::err) {
             match error {
                 None => accepted += 1,
                 Some(Error::Malformed { .. }) => {}
@@ -21,5 +28,5 @@ fn request_json_corpus() {
             }
         }
     }
-    assert!(accepted >= 4, "valid requests are in the corpus too");
+    assert!(accepted >= 8, "valid requests are in the corpus too");
 }

@@ -43,5 +43,6 @@ mod registry;
 mod remote;
 mod repeat;
 mod rules;
+mod served_corpus;
 #[cfg(feature = "http")]
 mod together;

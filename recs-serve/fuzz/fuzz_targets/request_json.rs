@@ -1,4 +1,4 @@
-//! Bodies of `/recommend`, `/recommend-batch` and `/similar`. Run with `cargo +nightly fuzz run request_json` in `recs-serve`.
+//! Bodies of `/recommend`, `/recommend-batch`, `/similar`, `/events` and `/deployment`. Run with `cargo +nightly fuzz run request_json` in `recs-serve`.
 //! Finds belong into `corpus/request_json`, which the tests replay.
 #![no_main]
 
@@ -8,4 +8,6 @@ fuzz_target!(|body: &[u8]| {
     let _ = recs_serve::http::parse_request(body);
     let _ = recs_serve::http::parse_batch(body);
     let _ = recs_serve::http::parse_similar(body);
+    let _ = recs_serve::http::parse_events(body, 1_500_000_000);
+    let _ = recs_serve::http::check_change(body);
 });

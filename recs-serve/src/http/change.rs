@@ -29,6 +29,15 @@ pub(super) fn parse_change(body: &[u8]) -> Result<(Asked, String)> {
     finish(asked, faults)
 }
 
+/// Whether that is the body of a change; for fuzzers.
+///
+/// # Errors
+/// As [`parse_request`](super::parse_request).
+#[cfg(feature = "testing")]
+pub fn check_change(body: &[u8]) -> Result<()> {
+    parse_change(body).map(drop)
+}
+
 fn read(mut members: Members<'_>) -> Option<(Asked, String)> {
     let m = &mut members;
     let action = m.required_text("action", MAX_TEXT_CHARS);

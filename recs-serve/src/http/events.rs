@@ -9,11 +9,11 @@ use crate::retriever::TIMESTAMPS;
 /// Events of one request.
 pub(super) const MAX_EVENTS: usize = 1000;
 
-/// Reads events that come at `now`, in Unix seconds.
+/// Reads the body of `/events`, which comes at `now`, in Unix seconds.
 ///
 /// # Errors
 /// As [`parse_request`](super::parse_request).
-pub(super) fn parse_events(body: &[u8], now: i64) -> Result<Vec<Event>> {
+pub fn parse_events(body: &[u8], now: i64) -> Result<Vec<Event>> {
     let mut faults = Faults::default();
     let events = Members::new(parse(body)?, String::new(), &mut faults).and_then(|mut members| {
         let events = list_of(&mut members, "events", MAX_EVENTS, |members| read(members, now));

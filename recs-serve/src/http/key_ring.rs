@@ -77,7 +77,7 @@ impl KeyRing {
     /// The first failure, as [`KeyLog::load`], where nothing is remembered of a log.
     pub async fn load(&self, without: WithoutKeys) -> Result<Vec<Error>> {
         // What is remembered holds where nothing else is known.
-        let _ = self.replace(&*self.logs.lock().await);
+        let _ = self.replace(&self.logs.lock().await);
         let (mut failures, logs) = (self.refresh().await, self.logs.lock().await);
         if logs.iter().any(|followed| followed.seen.is_none()) && !failures.is_empty() {
             return Err(failures.swap_remove(0));

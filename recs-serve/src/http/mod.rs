@@ -61,7 +61,10 @@ mod tenant;
 mod together;
 
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
+#[cfg(feature = "testing")]
+pub use change::check_change;
 pub use error::Problem;
+pub use events::parse_events;
 pub use key_log::KeyLog;
 pub use key_ring::{KeyRing, WithoutKeys};
 pub use keys::{ApiKeys, KeyRecord, NewKey};

@@ -11,8 +11,11 @@
 //! | `publish.rs` | [`publish()`]: it goes with the version that is published |
 //! | `products.rs`, `customers.rs`, `popular.rs` | catalogue, purchases, bestsellers |
 //! | `towers.rs` | vocabulary and query tower |
+//! | `hostile.rs` | what a file must stand whoever wrote it (feature `testing`) |
 
 mod customers;
+#[cfg(feature = "testing")]
+mod hostile;
 mod popular;
 mod products;
 mod publish;
@@ -20,6 +23,8 @@ mod sections;
 mod towers;
 
 pub(crate) use customers::Buyers;
+#[cfg(feature = "testing")]
+pub use hostile::ask_all;
 pub(crate) use popular::{Popular, Ranked, Segment};
 pub(crate) use products::Products;
 pub use publish::publish;

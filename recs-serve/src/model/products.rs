@@ -95,7 +95,9 @@ impl Products {
         let categories = products.categories.len() as u32;
         let is_sound = products.names.len() == n
             && products.category_of.iter().all(|&category| category < categories)
-            && products.by_id.iter().all(|&product| (product as usize) < n);
+            && products.by_id.iter().all(|&product| (product as usize) < n)
+            // Each once, under an id of its own.
+            && products.by_id.is_sorted_by(|&a, &b| products.ids.get(a as usize) < products.ids.get(b as usize));
         match is_sound {
             true => Ok(products),
             false => Err(sections.refuse("its lists of products contradict each other")),
