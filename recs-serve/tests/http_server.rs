@@ -102,6 +102,61 @@ async fn the_end_waits_for_requests_but_not_for_ever() {
     assert_eq!(resting.read_to_end(&mut rest).await.unwrap(), 0);
 }
 
+#[tokio::test]
+async fn a_request_under_way_is_answered_although_the_end_has_come() {
+    let server = start(ServerConfig::default()).await;
+    let mut late = TcpStream::connect(server.address).await.unwrap();
+    let body = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5}).to_string();
+    let head = "POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
+    let request = format!("{head}{}\r\n\r\n{body}", body.len());
+    let (first, last) = request.as_bytes().split_at(request.len() - 1);
+    late.write_all(first).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(TcpStream::connect(server.address).await.is_err() && !server.ended.is_finished());
+    late.write_all(last).await.unwrap();
+    let mut answer = Vec::new();
+    late.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"recommendations\":[{"), "{answer}");
+    server.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection_of_http_2() {
+    let server = start(ServerConfig::default()).await;
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let ask = |i: usize| {
+        let mut sender = sender.clone();
+        let body =
+            json!({"customer_id": format!("c{}", i % 20), "city": "alpha", "revenue": 49.5}).to_string();
+        let request = hyper::Request::post("http://x/recommend").header("content-type", "application/json");
+        let request = request.body(http_body_util::Full::new(bytes::Bytes::from(body))).unwrap();
+        async move {
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!((answer.status().as_u16(), answer.version()), (200, hyper::Version::HTTP_2));
+            let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap()["recommendations"]
+                .as_array()
+                .unwrap()
+                .len()
+        }
+    };
+    let lists = futures::future::join_all((0..100).map(ask)).await;
+    assert!(lists[0] > 0 && lists.iter().all(|items| *items == lists[0]), "{lists:?}");
+    // Who is told of the end finishes what is under way, and opens nothing new.
+    let last = tokio::spawn(ask(7));
+    server.stop.send(()).unwrap();
+    assert!(last.await.is_ok());
+    server.ended.await.unwrap().unwrap();
+    drop(sender);
+    driver.await.unwrap().unwrap();
+}
+
 /// Asks for several megabytes and reads nothing of them.
 async fn asks_and_does_not_read(server: &Running) -> TcpStream {
     let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5});

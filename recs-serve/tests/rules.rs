@@ -1,9 +1,14 @@
 //! What rules promise, over random combinations of all of them.
 
-use crate::artifact::{CUSTOMERS, PRODUCTS, category, is_available, product_id, purchases, shared};
+use crate::artifact::{
+    CUSTOMERS, PRODUCTS, artifact, category, host, is_available, product_id, purchases, shared,
+};
 use proptest::prelude::*;
-use recs_serve::retriever::{Ignored, Reason, Recommendations, Request};
+use recs_core::observe::CancelToken;
+use recs_serve::index::{HnswConfig, HnswIndex};
+use recs_serve::retriever::{Ignored, Reason, Recommendations, Request, Retriever};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 fn products(max: usize) -> impl Strategy<Value = Vec<String>> {
     let id = prop_oneof![9 => (0..PRODUCTS).prop_map(product_id), 1 => Just("unknown".to_owned())];
@@ -49,6 +54,17 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             explain: true,
         }
     })
+}
+
+/// As `shared`, searching a graph: a sparse one, so that not everything is found by walking.
+fn by_graph() -> &'static Retriever {
+    static BY_GRAPH: LazyLock<Retriever> = LazyLock::new(|| {
+        let artifact = Arc::new(artifact("v1"));
+        let config = HnswConfig { m: 3, ef_construction: 6, ef_search: 6, ..HnswConfig::default() };
+        let index = HnswIndex::build_shared(Arc::clone(&artifact.candidates), &config, &CancelToken::new());
+        Retriever::with_index(artifact, Arc::new(index.unwrap()), host()).unwrap()
+    });
+    &BY_GRAPH
 }
 
 fn number(id: &str) -> usize {
@@ -98,8 +114,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn rules_hold_and_k_products_come_when_k_exist(request in request()) {
-        let answer = shared().recommend(&request).unwrap();
+    fn rules_hold_and_k_products_come_when_k_exist(request in request(), walks in any::<bool>()) {
+        let retriever = if walks { by_graph() } else { shared() };
+        let answer = retriever.recommend(&request).unwrap();
         let allowed = allowed(&request);
         let found: Vec<usize> = answer.items.iter().map(|i| number(i.product_id)).collect();
 

@@ -4,12 +4,14 @@
 """
 
 import contextlib
+import http.server
 import json
+import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +20,20 @@ RECS, FOLDER = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
 # Servers look every five seconds.
 PATIENCE_S = 60
 QUESTION = {"customer_id": "1", "city": "store_330", "revenue": 100.0, "num_recommendations": 5}
+
+
+class Ops(http.server.BaseHTTPRequestHandler):
+    """Those who are told."""
+
+    told = []
+
+    def do_POST(self):
+        Ops.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 def recs(*arguments):
@@ -103,6 +119,15 @@ def a_store_may_be_away(url):
     away.rename(store)
 
 
+def people_are_told(url):
+    for _ in range(20):
+        assert ask(url, "/recommend", QUESTION)[0] == 200
+    until(lambda: Ops.told, "an alert")
+    alert = Ops.told[0]
+    assert (alert["tenant"], alert["rule"], alert["state"]) == ("demo", "p99_ms", "firing"), alert
+    assert alert["value"] > alert["limit"] == 0.0001, alert
+
+
 def keys_open_and_shut(url):
     key = recs("keys", "add", "--role", "predict", "--note", "a test")
     until(lambda: ask(url, "/recommend", QUESTION)[0] == 401, "nobody asks without a key")
@@ -117,8 +142,10 @@ def tenants_are_apart(url):
     there, nobodys = "/v1/tenants/second/recommend", "/v1/tenants/nobody/recommend"
     key = recs("keys", "add", "--tenant", "second", "--role", "predict")["key"]
     until(lambda: ask(url, there, QUESTION, key)[0] == 200, "a key of the second tenant")
-    assert ask(url, there, QUESTION, key)[1]["model_version"] == "b"
-    assert [ask(url, path, QUESTION, key)[0] for path in ("/recommend", nobodys, "/v1/tenants/made-up/recommend")] == [404] * 3
+    # A key says whose it is where the path does not.
+    assert [ask(url, path, QUESTION, key)[1]["model_version"] for path in (there, "/recommend")] == ["of-second"] * 2
+    others = [f"/v1/tenants/{tenant}/recommend" for tenant in ("demo", "nobody", "made-up")]
+    assert [ask(url, path, QUESTION, key)[0] for path in others] == [404] * 3
     key = recs("keys", "add", "--tenant", "nobody", "--role", "predict")["key"]
     until(lambda: ask(url, nobodys, QUESTION, key)[0] == 503, "a tenant without a model")
 
@@ -147,13 +174,18 @@ def everybody_has_a_list():
 CONFIG = FOLDER / "recs.toml"
 CONFIG.write_text(
     CONFIG.read_text().replace("\n[serve]\n", f'\n[serve]\ncache = "{FOLDER}/cache"\ntenants = ["second", "nobody"]\n', 1)
-    + f'\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\n'
+    + f'\n[serve.limits]\nmax_body_bytes = 4096\n\n[serve.monitor]\nspool = "{FOLDER}/spool"\ncheck_seconds = 1\n'
+    '\n[serve.monitor.alerts]\nmax_p99_ms = 0.0001\nmin_requests = 10\n\n[serve.notify]\nwebhook_env = "OPS_URL"\n'
 )
-shutil.copytree(FOLDER / "store/tenants/demo", FOLDER / "store/tenants/second")
+ops = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ops)
+threading.Thread(target=ops.serve_forever, daemon=True).start()
+os.environ["OPS_URL"] = f"http://127.0.0.1:{ops.server_port}/alerts"
+for command in (["extract"], ["dataset", "--run-id", "one"], ["vocab"], ["train", "--version", "of-second", "--epochs", "1"]):
+    recs(*command, "--tenant", "second")
 recs("deploy", "promote", "a")
-recs("deploy", "promote", "b", "--tenant", "second")
+recs("deploy", "promote", "of-second", "--tenant", "second")
 with serving() as url:
-    for part in (versions_are_followed, limits_hold, events_are_kept, a_store_may_be_away, keys_open_and_shut, tenants_are_apart):
+    for part in (versions_are_followed, limits_hold, events_are_kept, people_are_told, a_store_may_be_away, keys_open_and_shut, tenants_are_apart):
         part(url)
         print(f"{part.__name__.replace('_', ' ')}: holds")
 outcomes = recs("deploy", "outcomes")

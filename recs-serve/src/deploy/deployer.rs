@@ -239,7 +239,12 @@ impl Deployer {
                 Ok(true) => serving = with,
                 Ok(false) => return Ok(Adopted::Outdated),
                 Err(error) if self.config.roll_back && is_unfit(&error) => {
-                    return self.take_back(part, version, number, &error).await;
+                    let taken = self.take_back(part, version, number, &error).await;
+                    if taken.is_err() {
+                        // It is still what the registry says, and no better the next time.
+                        state.failed(version);
+                    }
+                    return taken;
                 }
                 Err(error) => {
                     state.failed(version);

@@ -119,6 +119,7 @@ impl Buyers {
             && buyers.offsets.last() == Some(&(all as u64))
             && buyers.offsets.is_sorted()
             && buyers.products.iter().all(|&product| (product as usize) < products)
+            && (0..buyers.len()).all(|customer| buyers.purchases(customer).0.is_sorted_by(|a, b| a < b))
             && buyers.repeat.iter().all(|value| value.is_finite())
             && buyers.segment_of.iter().all(|&segment| segment < segments);
         match is_sound {

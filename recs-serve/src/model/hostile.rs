@@ -52,7 +52,7 @@ pub fn ask_all(model: ServingModel, host: &Host) -> Result<()> {
     for request in &requests {
         let list = retriever.recommend(request)?;
         let distinct: HashSet<&str> = list.items.iter().map(|item| item.product_id).collect();
-        assert!(list.items.len() <= request.k && distinct.len() == list.items.len());
+        assert!(list.items.len() <= request.k && distinct.len() == list.items.len(), "{request:?}: {list:?}");
     }
     assert_eq!(retriever.recommend_batch(&requests)?.len(), requests.len());
     for id in &some {

@@ -109,6 +109,27 @@ impl Popular {
         })
     }
 
+    /// True when everybody's list has every product once, and the two lists of a segment the same products, each once.
+    fn has_each_once(&self, products: usize) -> bool {
+        let mut seen = vec![0u64; products];
+        // Marks a product that had another mark.
+        let mut mark = |product: u32, from: u64, to: u64| match seen.get_mut(product as usize) {
+            Some(mark) if (from == u64::MAX && *mark < to) || *mark == from => {
+                *mark = to;
+                true
+            }
+            _ => false,
+        };
+        self.index.iter().all(|&product| mark(product, 0, 1))
+            && self.starts.windows(2).zip(1u64..).all(|(ends, segment)| {
+                let range = ends[0] as usize..ends[1] as usize;
+                let (ranked, ascending) = (&self.of_index[range.clone()], &self.of_products[range]);
+                ascending.is_sorted_by(|a, b| a < b)
+                    && ascending.iter().all(|&product| mark(product, u64::MAX, 2 * segment))
+                    && ranked.iter().all(|&product| mark(product, 2 * segment, 2 * segment + 1))
+            })
+    }
+
     pub(super) fn put(&self, sections: &mut Sections) {
         sections.put("popular.index", &self.index);
         sections.put("popular.score", &self.score);
@@ -135,13 +156,12 @@ impl Popular {
             of_index,
             segments,
         };
-        let exist = |of: &Slab<u32>| of.iter().all(|&product| (product as usize) < products);
         let is_finite = |of: &Slab<f32>| of.iter().all(|score| score.is_finite());
         let is_sound = popular.starts.first() == Some(&0)
             && popular.starts.last() == Some(&(all as u64))
             && popular.starts.is_sorted()
             && [&popular.score, &popular.of_score, &popular.rest].into_iter().all(is_finite)
-            && [&popular.index, &popular.of_index, &popular.of_products].into_iter().all(exist);
+            && popular.has_each_once(products);
         match is_sound {
             true => Ok(popular),
             false => Err(sections.refuse("its lists of bestsellers contradict each other")),

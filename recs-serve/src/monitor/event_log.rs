@@ -1,13 +1,14 @@
 //! Events: kept on disk before they are answered, brought to the store in batches.
 
 use super::event::{Event, rows};
+use super::mark::StoreMark;
 use super::spool::Spool;
 use crate::error::{Error, Result};
 use crate::listed::to_parquet;
 use crate::workers::Workers;
 use recs_core::store::TenantRoot;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -16,8 +17,6 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 const MAX_WAITING: usize = 1024;
 /// Written to the disk together at most.
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// A store that was there once.
-const SEEN_FILE: &str = "store.seen";
 /// A file of this size is brought to the store without waiting.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
@@ -41,8 +40,7 @@ pub(super) struct EventLog {
     /// Bytes on disk, or on the way to it, that the store does not have; more are refused beyond `max_bytes`.
     held: Arc<AtomicU64>,
     max_bytes: u64,
-    /// Below it stands that the store was there once.
-    folder: PathBuf,
+    mark: Arc<StoreMark>,
     /// One at a time.
     shipping: Mutex<()>,
 }
@@ -52,15 +50,19 @@ impl EventLog {
     ///
     /// # Errors
     /// [`recs_core::Error::Io`].
-    pub(super) fn open(folder: &Path, root: &TenantRoot, workers: &Workers, max_bytes: u64) -> Result<Self> {
+    pub(super) fn open(
+        folder: &Path,
+        root: &TenantRoot,
+        (workers, mark): (&Workers, &Arc<StoreMark>),
+        max_bytes: u64,
+    ) -> Result<Self> {
         let spool = Spool::open(folder)?;
         let held = Arc::new(AtomicU64::new(spool.bytes()));
         let spool = Arc::new(Mutex::new(spool));
         let (waiting, receiver) = mpsc::channel(MAX_WAITING);
         tokio::spawn(keep(receiver, Arc::clone(&spool), Arc::clone(&held)));
-        let (root, workers) = (root.clone(), workers.clone());
-        let folder = folder.to_owned();
-        Ok(Self { waiting, spool, root, workers, held, max_bytes, folder, shipping: Mutex::new(()) })
+        let (root, workers, mark) = (root.clone(), workers.clone(), Arc::clone(mark));
+        Ok(Self { waiting, spool, root, workers, held, max_bytes, mark, shipping: Mutex::new(()) })
     }
 
     /// Keeps events; when it returns, they outlive this process and a loss of power.
@@ -108,7 +110,7 @@ impl EventLog {
             spool.sealed()?
         };
         if !sealed.is_empty() {
-            self.check_store().await?;
+            self.mark.check().await?;
         }
         let (mut shipped, mut failure) = (0, None);
         for segment in sealed {
@@ -118,24 +120,6 @@ impl EventLog {
             }
         }
         failure.map_or(Ok(shipped), Err)
-    }
-
-    /// A store that had models once and has none now is away, like a folder whose disk is not mounted: what is written there
-    /// would not be seen again.
-    async fn check_store(&self) -> Result<()> {
-        let mark = self.folder.join(SEEN_FILE);
-        if self.root.model_log()?.latest_number().await? > 0 {
-            return match mark.exists() {
-                true => Ok(()),
-                false => Ok(std::fs::write(&mark, "").map_err(|e| recs_core::Error::io(&mark, e))?),
-            };
-        }
-        match mark.exists() {
-            true => {
-                Err(recs_core::Error::NotFound { path: self.root.store().show("registry/models") }.into())
-            }
-            false => Ok(()),
-        }
     }
 
     async fn ship_one(&self, segment: &Path) -> Result<u64> {

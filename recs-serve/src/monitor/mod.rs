@@ -14,6 +14,7 @@
 //! | `sides.rs` | the same of the version in production and of the one on trial |
 //! | `alerts.rs` | [`AlertConfig`]: which of it people are told about |
 //! | `prediction.rs`, `prediction_log.rs` | lists that were served, sampled, as Parquet |
+//! | `mark.rs` | whether the store is there |
 //! | `event.rs`, `event_log.rs`, `spool.rs` | [`Event`]s, none of which is lost once it is answered |
 //! | `outcomes.rs` | [`Outcomes`]: versions compared by what customers did |
 
@@ -21,6 +22,7 @@ mod alerts;
 mod cities;
 mod event;
 mod event_log;
+mod mark;
 mod outcomes;
 mod prediction;
 mod prediction_log;
@@ -42,6 +44,7 @@ use crate::retriever::{Host, MAX_BATCH, Request};
 use alerts::Alerts;
 use event_log::EventLog;
 use futures::future::join_all;
+use mark::StoreMark;
 use prediction_log::PredictionLog;
 use recs_core::notify::{Alert, Notifier};
 use recs_core::store::TenantRoot;
@@ -191,16 +194,17 @@ impl Monitor {
             let reason = "must be at least twice alerts.min_lists: half a window is always known";
             return Err(Error::config("monitor.window_lists", reason));
         }
-        let open = |folder: &PathBuf| {
-            EventLog::open(&folder.join(root.local_name()), root, &host.workers, config.max_spool_bytes)
-        };
-        let events = config.spool.as_ref().map(open).transpose()?;
+        let folder = config.spool.as_ref().map(|folder| folder.join(root.local_name()));
+        let mark = Arc::new(StoreMark::new(root, folder.as_deref()));
+        let with = (&host.workers, &mark);
+        let open = |folder| EventLog::open(folder, root, with, config.max_spool_bytes);
+        let events = folder.as_deref().map(open).transpose()?;
         let began = Instant::now();
         let (traffic, mut window) = (Traffic::default(), TrafficWindow::default());
         window.tick(&traffic, Duration::ZERO, CHECKS);
         Ok(Self {
             tenant: root.tenant().clone(),
-            predictions: PredictionLog::new(root, &host.workers, config.max_held_bytes)?,
+            predictions: PredictionLog::new(root, with, config.max_held_bytes)?,
             live,
             host,
             config,

@@ -1,5 +1,6 @@
 //! Lists that were served: sampled, gathered in memory, and written in the background.
 
+use super::mark::StoreMark;
 use super::prediction::{Prediction, rows};
 use crate::error::Result;
 use crate::listed::to_parquet;
@@ -53,6 +54,7 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct PredictionLog {
     root: TenantRoot,
+    mark: Arc<StoreMark>,
     workers: Workers,
     held: Mutex<Held>,
     max_held_bytes: usize,
@@ -64,7 +66,11 @@ pub(super) struct PredictionLog {
 }
 
 impl PredictionLog {
-    pub(super) fn new(root: &TenantRoot, workers: &Workers, max_held_bytes: usize) -> Result<Self> {
+    pub(super) fn new(
+        root: &TenantRoot,
+        (workers, mark): (&Workers, &Arc<StoreMark>),
+        max_held_bytes: usize,
+    ) -> Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|e| crate::Error::config("predictions", format!("no random bytes: {e}")))?;
@@ -72,6 +78,7 @@ impl PredictionLog {
         let (root, workers, held) = (root.clone(), workers.clone(), Mutex::default());
         Ok(Self {
             root,
+            mark: Arc::clone(mark),
             workers,
             held,
             max_held_bytes,
@@ -104,6 +111,9 @@ impl PredictionLog {
     pub(super) async fn ship(&self) -> Result<u64> {
         let _one = self.writing.lock().await;
         self.cut();
+        if self.held() > 0 {
+            self.mark.check().await?;
+        }
         let mut shipped = 0;
         loop {
             let Some(batch) = self.held_now().batches.front().cloned() else { return Ok(shipped) };
