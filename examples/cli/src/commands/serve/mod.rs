@@ -69,14 +69,16 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<Report> {
         recs_serve::http::serve(listener, router(state.clone(), auth), &server(&settings.limits), stop).await;
     // What was gathered since the last time.
     let finish = futures::future::join_all(monitors.iter().map(|monitor| monitor.finish()));
-    let kept = tokio::time::timeout(FINISH, finish).await;
-    served?;
-    match kept {
-        Ok(kept) => kept.into_iter().collect::<recs_serve::Result<()>>()?,
-        Err(_) => say(
-            "warning: the store did not take the last lists that were served; events wait on this machine's disk",
-        ),
+    let lost = match tokio::time::timeout(FINISH, finish).await {
+        Ok(kept) => kept.into_iter().find_map(|kept| kept.err().map(|error| error.to_string())),
+        Err(_) => Some(format!("it did not answer within {FINISH:?}")),
+    };
+    if let Some(reason) = lost {
+        say(&format!(
+            "warning: the store did not take the last lists that were served; events wait on this disk: {reason}"
+        ));
     }
+    served?;
     let mut report = Report::default();
     report.line("stopped");
     report.set("address", json!(bound.to_string()));
