@@ -120,12 +120,13 @@ fn smtp(refuses: Option<&'static str>) -> (u16, JoinHandle<Vec<String>>) {
                     is_data = false;
                     b"250 kept\r\n"
                 }
-                "EHLO" => b"250-mail.example\r\n250 8BITMIME\r\n",
+                "EHLO" => b"250-mail.example\r\n250-AUTH PLAIN\r\n250 8BITMIME\r\n",
                 "RCPT" if refuses.is_some_and(|whom| text.contains(whom)) => b"550 no such user\r\n",
                 "DATA" => {
                     is_data = true;
                     b"354 go on\r\n"
                 }
+                "AUTH" => b"235 welcome\r\n",
                 "QUIT" => b"221 bye\r\n",
                 _ => b"250 ok\r\n",
             };
@@ -163,6 +164,18 @@ async fn a_mail_server_gets_the_alert() {
     }
     // Letters beyond ASCII are encoded words in a subject (RFC 2047).
     assert!(told.contains("Subject: [FIRING] acme: ") && told.contains("=?utf-8?"), "{told}");
+}
+
+#[tokio::test]
+async fn a_mail_server_that_asks_for_a_name_gets_it() {
+    let (port, listener) = smtp(None);
+    let login = ("ops".to_owned(), "secret".to_owned());
+    let mail = Mail::new(&config(port), Some(login)).unwrap();
+    assert!(!format!("{mail:?}").contains("secret"));
+    mail.notify(&alert()).await.unwrap();
+    // RFC 4616: nobody else's name, the own one, the password.
+    let told = listener.join().unwrap();
+    assert!(told.contains(&"AUTH PLAIN AG9wcwBzZWNyZXQ=".to_owned()), "{told:?}");
 }
 
 #[tokio::test]

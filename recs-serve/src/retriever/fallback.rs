@@ -55,11 +55,11 @@ impl<'a> Bestsellers<'a> {
         }
     }
 
-    /// Shares of some products (ascending). O(list).
+    /// Shares of some products (distinct, ascending). O(products up to the last of them).
     pub(super) fn shares(self, of: &[u32], out: &mut Vec<Hit>) {
         let wanted = |hit: &Hit| of.binary_search(&hit.index).is_ok();
-        out.extend(self.of_segment_only().filter(wanted));
-        out.extend(self.others().filter(wanted));
+        // Each is in one of the two.
+        out.extend(self.of_segment_only().chain(self.others()).filter(wanted).take(of.len()));
     }
 
     fn of_segment_only(self) -> impl Iterator<Item = Hit> + 'a {

@@ -27,6 +27,8 @@ struct Explanation<'a> {
 
 /// Requests of a batch that one task writes.
 const WRITE_ROWS: usize = 64;
+/// So many bestsellers are gone through in less than a millisecond.
+const INLINE_PRODUCTS: usize = 100_000;
 /// Bytes of an answer beside its items.
 const HEAD_BYTES: usize = 256;
 
@@ -39,8 +41,8 @@ pub(in super::super) async fn recommend(
 ) -> Result<Response, Problem> {
     if body.len() <= INLINE_BODY_BYTES && together::is_wanted(&served, &loaded) {
         let request = parse_request(&body)?;
-        // A cap may follow the ranking far: nobody else is to wait for that.
-        if request.category_cap.is_none() {
+        // Nobody else is to wait for that.
+        if !may_take_long(&loaded, &request) {
             loaded.charge(&served, 1)?;
             return together::answer(&served, loaded, request, write).await.map(json_response);
         }
@@ -67,12 +69,20 @@ pub(in super::super) async fn recommend(
     }
     let request = parse_request(&body)?;
     loaded.charge(&served, 1)?;
-    if request.category_cap.is_some() {
-        // A cap may follow the ranking to its end.
+    if may_take_long(&loaded, &request) {
         let (state, tenant) = (served.state.clone(), loaded.tenant.clone());
         return state.run(&tenant, move || answer(&served, &loaded, &request)).await.map(json_response);
     }
     answer(&served, &loaded, &request).map(json_response)
+}
+
+/// True for a request that may follow a ranking to its end, which is no matter of a search: a cap on categories, and in a large
+/// catalogue what a list of bestsellers has to be gone through for.
+fn may_take_long(loaded: &Loaded, request: &Request) -> bool {
+    let Request { pin, boost, allow, categories, .. } = request;
+    let seeks = !(pin.is_empty() && boost.is_empty()) || allow.is_some() || categories.is_some();
+    request.category_cap.is_some()
+        || seeks && loaded.serving.versions().any(|version| version.retriever().products() > INLINE_PRODUCTS)
 }
 
 /// Answers together, by the workers.
