@@ -326,6 +326,35 @@ async fn a_place_is_kept_until_a_large_answer_has_left() {
 }
 
 #[tokio::test]
+async fn answers_that_nobody_reads_fill_their_own_room_only() {
+    let config = ServeConfig { max_unsent_bytes_of_tenant: 1 << 20, ..ServeConfig::default() };
+    let state = AppState::new(host(), config).unwrap();
+    for name in ["acme", "beta"] {
+        state.swap(&tenant(name), Arc::new(Retriever::new(Arc::new(artifact("v1")), host()).unwrap()));
+    }
+    let app = router(state, Auth::Open);
+    let ask = json!({"customer_id": "c3", "city": "alpha", "revenue": 49.5});
+    let batch = async |name: &str, lists: usize| {
+        let body = json!({"requests": vec![ask.clone(); lists], "num_recommendations": 60}).to_string();
+        app.clone().oneshot(post_request(&format!("/v1/tenants/{name}/recommend-batch"), body)).await.unwrap()
+    };
+    // More than the room by itself: it takes all of it.
+    let unread = batch("acme", 400).await;
+    assert_eq!(unread.status(), StatusCode::OK);
+    let refused = batch("acme", 10).await;
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert_eq!(
+        (batch("acme", 1).await.status(), batch("beta", 10).await.status()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert!(unread.into_body().collect().await.unwrap().to_bytes().len() > 1 << 20);
+    assert_eq!(batch("acme", 10).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_server_that_is_about_to_end_answers_but_is_not_ready() {
     let state = state();
     let app = router(state.clone(), Auth::Open);

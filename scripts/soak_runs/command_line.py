@@ -5,6 +5,7 @@ import pathlib
 import sys
 import tempfile
 
+from .bulk import bulk
 from .connections import connections
 from .fuzzing import fuzz
 from .kills import checkpoints, kills, rivals
@@ -13,7 +14,7 @@ from .size import large, size
 
 PARTS = ("kills", "checkpoints", "rivals", "size", "large")
 # They need a nightly toolchain, or minutes of a machine that does nothing else.
-ASKED_FOR = ("fuzz", "connections")
+ASKED_FOR = ("fuzz", "connections", "bulk")
 
 
 def main(doc, arguments):
@@ -24,10 +25,11 @@ def main(doc, arguments):
     ap.add_argument("--rows", type=int, default=50_000_000, help="rows of the part large")
     ap.add_argument("--memory-gib", type=float, default=8, help="of the part large, page cache included")
     ap.add_argument("--own-gib", type=float, default=2, help="of the part large, without mapped files")
-    ap.add_argument("--targets", nargs="+", default=["index_file", "request_json"], help="of the part fuzz")
+    ap.add_argument("--targets", nargs="+", default=["index_file", "served_model", "request_json"], help="of the part fuzz")
     ap.add_argument("--fuzz-seconds", type=int, default=600, help="of each target")
     ap.add_argument("--keep", action="store_true", help="keep the minimised corpus of the part fuzz")
     ap.add_argument("--connections", type=int, default=10_000, help="idle ones in the part connections")
+    ap.add_argument("--lists", type=int, default=100_000, help="of the short run in the part bulk; the long one has four times as many")
     ap.add_argument("--recs", default=ROOT / "target/release/recs", type=pathlib.Path)
     ap.add_argument("--train-large", default=ROOT / "target/release/train-large", type=pathlib.Path)
     ap.add_argument("--python", default=sys.executable)
@@ -60,3 +62,5 @@ def main(doc, arguments):
                 fuzz(target, scratch, args.fuzz_seconds, args.keep)
         if "connections" in parts:
             connections(recs, tenant(recs, scratch / "served", ROOT / "examples/data"), args.connections)
+        if "bulk" in parts:
+            bulk(recs, tenant(recs, scratch / "bulk", ROOT / "examples/data"), args.lists)

@@ -196,6 +196,9 @@ pub(crate) struct LimitSettings {
     pub(crate) max_body_bytes: usize,
     /// Requests of a tenant under way at a time; one more is answered 503. Of several tenants together four times as many.
     pub(crate) max_in_flight: usize,
+    /// Bytes of a tenant's answers that are made and not sent yet; one more is answered 503. Of several tenants together four times
+    /// as many.
+    pub(crate) max_unsent_bytes: usize,
     /// Milliseconds for a request, from its head to that of its answer.
     pub(crate) time_limit_ms: u64,
     /// Single requests that are answered together at most when they come at the same time; 1: each alone.
@@ -219,6 +222,7 @@ impl Default for LimitSettings {
             lists_per_day: None,
             max_body_bytes: serve.max_body_bytes,
             max_in_flight: serve.max_in_flight_of_tenant,
+            max_unsent_bytes: serve.max_unsent_bytes_of_tenant,
             time_limit_ms: serve.time_limit_ms,
             together: serve.together,
             max_connections: server.max_connections,
@@ -237,6 +241,8 @@ impl LimitSettings {
             max_body_bytes: self.max_body_bytes,
             max_in_flight: self.max_in_flight.saturating_mul(tenants.clamp(1, 4)),
             max_in_flight_of_tenant: self.max_in_flight,
+            max_unsent_bytes: self.max_unsent_bytes.saturating_mul(tenants.clamp(1, 4)),
+            max_unsent_bytes_of_tenant: self.max_unsent_bytes,
             time_limit_ms: self.time_limit_ms,
             together: self.together,
             ..ServeConfig::default()

@@ -174,6 +174,13 @@ impl Problem {
         problem.after(1)
     }
 
+    pub(super) fn unread() -> Self {
+        let detail =
+            "answers that were not read yet take as much memory as they may: read them, then try again";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", detail);
+        problem.after(1)
+    }
+
     pub(super) fn timed_out(limit_ms: u64) -> Self {
         let detail = format!("the request took longer than {limit_ms} ms to be sent: send less at once");
         Self::new(StatusCode::REQUEST_TIMEOUT, "timed-out", "Timed out", detail)

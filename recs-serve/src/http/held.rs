@@ -6,9 +6,39 @@ use http_body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Answers up to this size fit what the system buffers for a connection: nothing is held for them.
 const SMALL_BYTES: u64 = 16 << 10;
+
+/// Room for answers that are not sent yet.
+#[derive(Debug)]
+pub(super) struct Room {
+    pages: Arc<Semaphore>,
+    all: usize,
+}
+
+/// Of [`Room`].
+const PAGE_BYTES: usize = 1 << 10;
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        let all = (bytes / PAGE_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+        Self { pages: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// Takes room for an answer until it is dropped; None where there is too little. What is larger than all of it takes all of it.
+    pub(super) fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let pages = usize::try_from(bytes).unwrap_or(usize::MAX).div_ceil(PAGE_BYTES).min(self.all);
+        Arc::clone(&self.pages).try_acquire_many_owned(u32::try_from(pages).ok()?).ok()
+    }
+}
+
+/// Bytes that an answer takes until it has left; none for a small one.
+pub(super) fn bytes_held(response: &Response) -> u64 {
+    let bytes = response.body().size_hint().lower();
+    if bytes > SMALL_BYTES { bytes } else { 0 }
+}
 
 /// Drops `guard` when the last byte of the answer was handed to the system, or nobody will send it any more.
 ///
@@ -63,6 +93,18 @@ impl<G: Send + Sync + 'static> HttpBody for Held<G> {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+
+    #[test]
+    fn room_is_taken_and_given_back() {
+        let room = Room::new(10 << 10);
+        let (first, second) = (room.take(4 << 10).unwrap(), room.take(5000).unwrap());
+        assert!(room.take(2 << 10).is_none() && room.take(1 << 10).is_some());
+        drop((first, second));
+        let all = room.take(1 << 30).unwrap();
+        assert!(room.take(1).is_none());
+        drop(all);
+        assert!(room.take(1).is_some());
+    }
 
     #[tokio::test]
     async fn large_answers_hold_and_small_ones_do_not() {

@@ -1,6 +1,6 @@
 //! What happens around every request: an id, a span, counting, a limit on time; room for those that a tenant was admitted for.
 
-use super::held::hold_until_sent;
+use super::held::{Room, bytes_held, hold_until_sent};
 use super::router::Served;
 use super::state::Slot;
 use super::{Problem, ServeConfig};
@@ -29,6 +29,10 @@ pub(super) struct Known {
     pub(super) tenant: OnceLock<TenantId>,
     /// Its place among those under way: the server's, and the tenant's.
     room: OnceLock<[OwnedSemaphorePermit; 2]>,
+    /// Whose answer it is, where room is counted.
+    slot: OnceLock<Arc<Slot>>,
+    /// Room for its answer: the server's, and the tenant's.
+    unsent: OnceLock<[OwnedSemaphorePermit; 2]>,
     /// Filled where a model was asked for: who watches it.
     pub(super) monitor: OnceLock<Arc<Monitor>>,
     pub(super) id: HeaderValue,
@@ -44,10 +48,11 @@ pub(super) struct Known {
 impl Known {
     fn new(in_flight: &Gauge, id: HeaderValue) -> Self {
         in_flight.inc();
-        let (tenant, room, monitor) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (tenant, room, slot) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (unsent, monitor) = (OnceLock::new(), OnceLock::new());
         let [is_single, has_come, is_counted] = std::array::from_fn(|_| AtomicBool::new(false));
         let (started, in_flight) = (Instant::now(), in_flight.clone());
-        Self { tenant, room, monitor, id, is_single, has_come, started, is_counted, in_flight }
+        Self { tenant, room, slot, unsent, monitor, id, is_single, has_come, started, is_counted, in_flight }
     }
 }
 
@@ -78,12 +83,14 @@ pub(super) struct Traffic {
     /// Keyed at random: ids of one client tell nothing of how many others there are.
     keys: [RandomState; 2],
     room: Arc<Semaphore>,
+    unsent: Room,
 }
 
 impl Traffic {
     pub(super) fn new(config: &ServeConfig) -> Self {
         let room = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { next: AtomicU64::new(0), keys: Default::default(), room }
+        let unsent = Room::new(config.max_unsent_bytes);
+        Self { next: AtomicU64::new(0), keys: Default::default(), room, unsent }
     }
 
     /// The client's id if it is plain text of reasonable length, a new one otherwise.
@@ -105,14 +112,28 @@ impl Traffic {
     ///
     /// # Errors
     /// 503 when the server or the tenant has as many as it may.
-    pub(super) fn take_room(&self, known: &Known, slot: &Slot) -> Result<(), Problem> {
+    pub(super) fn take_room(&self, known: &Known, slot: &Arc<Slot>) -> Result<(), Problem> {
         let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_owned();
         let (Ok(tenants), Ok(own)) = (take(&slot.room), take(&self.room)) else {
             return Err(Problem::overloaded());
         };
         // A request is admitted once; a second place would be given back here.
         let _ = known.room.set([own, tenants]);
+        let _ = known.slot.set(Arc::clone(slot));
         Ok(())
+    }
+
+    /// Gives the answer room until it is sent, or puts another in its place: who does not read is not to fill the memory.
+    fn take_unsent(&self, known: &Known, response: Response) -> Response {
+        let (bytes, Some(slot)) = (bytes_held(&response), known.slot.get()) else { return response };
+        if bytes == 0 {
+            return response;
+        }
+        let (Some(tenants), Some(own)) = (slot.unsent.take(bytes), self.unsent.take(bytes)) else {
+            return Problem::unread().into_response();
+        };
+        let _ = known.unsent.set([own, tenants]);
+        response
     }
 }
 
@@ -131,7 +152,8 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         tenant = tracing::field::Empty,
         status = tracing::field::Empty,
     );
-    let mut response = in_time(state.config(), request, next, &known).instrument(span.clone()).await;
+    let response = in_time(state.config(), request, next, &known).instrument(span.clone()).await;
+    let mut response = state.traffic().take_unsent(&known, response);
     let tenant = known.tenant.get();
     if let Some(tenant) = tenant {
         span.record("tenant", tracing::field::display(tenant));

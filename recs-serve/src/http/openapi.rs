@@ -33,7 +33,12 @@ const ROUTES: [Route; 12] = [
     Route::get("/model-info", "Sizes, settings and results of the model", "ModelInfo", &[429, 503]),
     Route::post("/recommend", "Products for one customer", "Request", "Answer"),
     Route::post("/recommend-batch", "Products for up to a thousand customers", "Batch", "BatchAnswer"),
-    Route::post("/similar", "Products like a product, by the version in production; no rules", "SimilarRequest", "SimilarAnswer"),
+    Route::post(
+        "/similar",
+        "Products like a product, by the version in production; no rules",
+        "SimilarRequest",
+        "SimilarAnswer",
+    ),
     Route::post("/events", "What customers did with what they were shown", "Events", "Kept"),
     Route::get("/monitoring", "Traffic, lists, drift and outcomes", "Monitoring", &[429]),
     Route::get("/deployment", "Which versions serve", "Deployment", &[429]),

@@ -1,6 +1,7 @@
 //! Tenants and their models.
 
 use super::Problem;
+use super::held::Room;
 use super::limit::{Limiter, TenantLimits};
 use super::metrics::Metrics;
 use super::observe::Traffic;
@@ -37,6 +38,11 @@ pub struct ServeConfig {
     pub max_in_flight: usize,
     /// As many of them may be one tenant's, so that no tenant takes the room of all others.
     pub max_in_flight_of_tenant: usize,
+    /// Bytes of answers that are made and not sent yet: one more is answered 503 instead, so that clients who do not read take no more
+    /// memory than this. An answer that is larger by itself takes all of it.
+    pub max_unsent_bytes: usize,
+    /// As many of them may be one tenant's.
+    pub max_unsent_bytes_of_tenant: usize,
     /// Milliseconds from the head of a request to the head of its answer, the body's way included; then 408, or 503 when the body had come.
     pub time_limit_ms: u64,
 }
@@ -50,6 +56,8 @@ impl Default for ServeConfig {
             together: 64,
             max_in_flight: 1024,
             max_in_flight_of_tenant: 256,
+            max_unsent_bytes: 512 << 20,
+            max_unsent_bytes_of_tenant: 128 << 20,
             time_limit_ms: 10_000,
         }
     }
@@ -89,6 +97,8 @@ pub(super) struct Slot {
     pub(super) limiter: ArcSwap<Limiter>,
     /// For its requests under way.
     pub(super) room: Arc<Semaphore>,
+    /// For its answers that are not sent yet.
+    pub(super) unsent: Room,
     /// Requests that are answered together.
     pub(super) together: Together,
     shadowed: Mutex<Option<Instant>>,
@@ -103,6 +113,7 @@ impl Slot {
             registry: ArcSwapOption::default(),
             limiter: ArcSwap::default(),
             room: Arc::new(Semaphore::new(room)),
+            unsent: Room::new(config.max_unsent_bytes_of_tenant),
             together: Together::default(),
             shadowed: Mutex::new(None),
         }
@@ -144,6 +155,12 @@ impl AppState {
         if [config.max_in_flight, config.max_in_flight_of_tenant].contains(&0) || config.time_limit_ms == 0 {
             let reason = "max_in_flight, max_in_flight_of_tenant and time_limit_ms must be at least 1";
             return Err(Error::config("serve", reason));
+        }
+        if [config.max_unsent_bytes, config.max_unsent_bytes_of_tenant].iter().any(|bytes| *bytes < 1 << 20) {
+            return Err(Error::config(
+                "serve",
+                "max_unsent_bytes and max_unsent_bytes_of_tenant must be at least 1 MiB",
+            ));
         }
         let (default, traffic) = (config.default_tenant.clone(), Traffic::new(&config));
         let (tenants, metrics) = (ArcSwap::default(), Metrics::default());
