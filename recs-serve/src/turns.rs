@@ -22,19 +22,27 @@ impl Waiting {
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         loop {
             let (tenant, mut jobs) = self.tenants.pop_front()?;
-            let next = jobs.pop_front();
-            if !jobs.is_empty() {
-                self.tenants.push_back((tenant, jobs));
-            }
-            if next.is_some() {
-                return next;
+            while let Some(job) = jobs.pop_front() {
+                // Who went away costs its tenant no turn.
+                if !job.is_closed() {
+                    if !jobs.is_empty() {
+                        self.tenants.push_back((tenant, jobs));
+                    }
+                    return Some(job);
+                }
             }
         }
     }
 
     fn push(&mut self, tenant: Option<&TenantId>, job: oneshot::Sender<Turn>) {
         match self.tenants.iter_mut().find(|(waits, _)| waits.as_ref() == tenant) {
-            Some((_, jobs)) => jobs.push_back(job),
+            Some((_, jobs)) => {
+                // Before there is more memory for those who wait: many may have gone away.
+                if jobs.len() == jobs.capacity() {
+                    jobs.retain(|job| !job.is_closed());
+                }
+                jobs.push_back(job);
+            }
             None => self.tenants.push_back((tenant.cloned(), VecDeque::from([job]))),
         }
     }
@@ -150,6 +158,23 @@ mod tests {
             // Given to one that goes away without looking.
         }
         assert!(turns.take().is_some());
+    }
+
+    #[test]
+    fn who_went_away_costs_its_tenant_no_turn_and_no_memory() {
+        let (turns, [many, other]) =
+            (Turns::new(1), ["many", "other"].map(|name| TenantId::new(name).unwrap()));
+        let held = turns.take();
+        for _ in 0..10_000 {
+            let mut gone: Wait<'_> = Box::pin(turns.wait(Some(&many)));
+            assert!(poll(&mut gone).is_none());
+        }
+        assert!(turns.waiting().tenants[0].1.len() < 100);
+        let mut waiting: Vec<Wait<'_>> =
+            [&many, &other, &other].map(|tenant| Box::pin(turns.wait(Some(tenant))) as Wait<'_>).into();
+        assert!(waiting.iter_mut().all(|wait| poll(wait).is_none()));
+        drop(held);
+        assert!(poll(&mut waiting[0]).is_some(), "the first that is still there");
     }
 
     proptest! {

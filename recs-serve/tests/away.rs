@@ -169,3 +169,23 @@ async fn a_damaged_trial_holds_up_nothing_where_the_registry_is_left_alone() {
         assert_eq!(names(&server), [version]);
     }
 }
+
+#[tokio::test]
+async fn what_serves_beside_a_trial_that_cannot_be_loaded_is_known_without_the_store() {
+    let disks = Disks::new();
+    let config = || DeployConfig { roll_back: false, ..cached(&disks.cache()) };
+    let store = Store::local(&disks.store()).unwrap();
+    let server = server_with(&store, config()).await;
+    publish(&server.root, &["v1", "v2", "v3"]).await;
+    server.promote("v1").await;
+    server.deployer.refresh().await.unwrap();
+    fs::write(disks.store().join("tenants/acme/models/v3").join(MANIFEST_FILE), "{").unwrap();
+    server.registry.shadow(Some("v3"), &by("")).await.unwrap();
+    server.promote("v2").await;
+    assert!(server.deployer.refresh().await.is_err());
+    assert_eq!(server.production().as_deref(), Some("v2"));
+    disks.unmount();
+    let next = server_with(&store, config()).await;
+    assert!(next.deployer.refresh().await.unwrap());
+    assert_eq!(next.production().as_deref(), Some("v2"), "not the one before");
+}

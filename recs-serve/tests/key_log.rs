@@ -84,7 +84,7 @@ fn logs(store: &Store) -> [KeyLog; 3] {
 
 async fn ring(store: Store, without: WithoutKeys) -> recs_serve::Result<Ring> {
     let ring = KeyRing::new(logs(&store));
-    assert!(ring.load(without).await?.is_empty());
+    assert!(ring.load(without).await.is_empty());
     Ok(Ring { ring, store })
 }
 
@@ -190,7 +190,7 @@ async fn a_start_without_the_store_knows_the_keys_that_were_good_last() {
         (Ring { ring, store: store.clone() }, failures)
     };
     let (first, failures) = start().await;
-    assert!(failures.unwrap().is_empty() && first.ring.is_open());
+    assert!(failures.is_empty() && first.ring.is_open());
     let ((record, key), (revoked, old)) = (first.add("acme").await, first.add("acme").await);
     log_of(&store, "acme").revoke(&revoked.id).await.unwrap();
     assert!(first.ring.refresh().await.is_empty());
@@ -200,7 +200,7 @@ async fn a_start_without_the_store_knows_the_keys_that_were_good_last() {
     std::fs::rename(folder.path(), &away).unwrap();
     std::fs::create_dir(folder.path()).unwrap();
     let (second, failures) = start().await;
-    assert!(failures.unwrap()[0].to_string().contains("000003.json"));
+    assert!(failures[0].to_string().contains("000003.json"));
     assert!(!second.ring.is_open() && !second.ring.is_shut());
     assert_eq!(
         (second.admits("acme", Some(&key)), second.admits("beta", Some(&key))),
@@ -225,4 +225,46 @@ async fn a_start_without_the_store_knows_the_keys_that_were_good_last() {
         std::fs::write(&file, forged).unwrap();
         assert!(start().await.0.admits("beta", Some(&old)).is_err());
     }
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_store_that_was_begun_anew_opens_nothing() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, file) = (Store::local(folder.path()).unwrap(), cache.path().join("keys.json"));
+    let start = async || {
+        let ring = KeyRing::new(logs(&store)).remembering(file.clone());
+        let failures = ring.load(WithoutKeys::Closed).await;
+        (Ring { ring, store: store.clone() }, failures)
+    };
+    let (first, _) = start().await;
+    let (_, old) = first.add("acme").await;
+    assert!(first.ring.refresh().await.is_empty() && first.admits("acme", Some(&old)).is_ok());
+    // Begun anew, with as many changes.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let (_, new) = first.add("acme").await;
+    let (second, failures) = start().await;
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(second.admits("acme", Some(&new)).is_ok() && second.admits("acme", Some(&old)).is_err());
+    // And without a key, but with a model.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let root = store.tenant(&tenant("acme")).unwrap();
+    crate::artifact::artifact("v1").publish(&root, "2026-01-01T00:00:00Z").await.unwrap();
+    let (third, failures) = start().await;
+    assert!(failures.is_empty() && third.ring.is_shut() && third.admits("acme", Some(&new)).is_err());
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_keeps_nobody_else_from_starting() {
+    let store = Store::memory();
+    let (record, key) = KeyRecord::generate(Some(tenant("acme")), [Role::Predict], "").unwrap();
+    log_of(&store, "acme").add(&record).await.unwrap();
+    let betas = store.tenant(&tenant("beta")).unwrap();
+    betas.key_log().unwrap().append(0, "{".into()).await.unwrap();
+    let ring = KeyRing::new(logs(&store));
+    let failures = ring.load(WithoutKeys::Open).await;
+    assert!(failures.len() == 1 && failures[0].to_string().contains("beta"), "{failures:?}");
+    let ring = Ring { ring, store };
+    assert!(
+        ring.admits("acme", Some(&key)).is_ok() && ring.admits("beta", None).is_err() && !ring.ring.is_open()
+    );
 }

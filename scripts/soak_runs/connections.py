@@ -13,6 +13,8 @@ from .served import QUESTION, Crowd, serving
 
 # What `recs serve` has: ServerConfig's idle_seconds and ServeConfig's time_limit_ms.
 IDLE_S, ANSWER_S = 75, 10
+# ServeConfig's max_unsent_bytes_of_tenant, and what else a server may have grown by meanwhile.
+UNSENT_MIB, BESIDE_MIB = 128, 64
 # A busy machine looks a little later.
 LATE_S = 15
 POST = "POST {} HTTP/1.1\r\nHost: soak\r\nContent-Type: application/json\r\n"
@@ -129,11 +131,12 @@ def slow_senders(server, count):
 
 
 def who_does_not_read(server, count):
-    """Large answers that nobody takes: they are in the server's memory, and have a place among the tenant's requests, until it
-    gives up."""
+    """Large answers that nobody takes: they are in the server's memory until it gives up, as many as there is room for; whoever
+    wants another one is refused."""
     body = json.dumps({"requests": [QUESTION] * 1000, "num_recommendations": 100})
     request = (POST.format("/recommend-batch") + f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
     files, memory, streams, begin = server.files(), server.anonymous_mib(), [], time.monotonic()
+    refused = 0
     for number in range(count):
         stream = server.connect(number, receive_bytes=4096)
         stream.sendall(request)
@@ -142,9 +145,13 @@ def who_does_not_read(server, count):
             start = stream.recv(12, socket.MSG_PEEK)
         except OSError as error:
             server.fails(f"batch {number} had no answer: {error!r}")
-        if start != b"HTTP/1.1 200":
-            server.fails(f"batch {number} was answered {start}")
-        streams.append(stream)
+        if start == b"HTTP/1.1 503" and number > 0:
+            refused += 1
+            stream.close()
+        elif start == b"HTTP/1.1 200" and not refused:
+            streams.append(stream)
+        else:
+            server.fails(f"batch {number} was answered {start} after {refused} that were refused")
         server.ask()
     opened_s, held, most = time.monotonic() - begin, server.files() - files, server.anonymous_mib() - memory
     has_cut = server.ask_for(IDLE_S + LATE_S, lambda: server.files() <= files)
@@ -156,10 +163,12 @@ def who_does_not_read(server, count):
             while has_cut and (part := stream.recv(1 << 20)):
                 taken += len(part)
     print(
-        f"connections: {server.doing}: {held} answers open after {opened_s:.0f} s, {most:.0f} MiB of the server's for them, "
-        f"{server.files() - files} connections open after {cut_s:.0f} s; {taken / count / 1024:.0f} KiB of each came; {server.asked()}; "
+        f"connections: {server.doing}: {held} answers open after {opened_s:.0f} s, {most:.0f} MiB of the server's for them, {refused} more refused, "
+        f"{server.files() - files} connections open after {cut_s:.0f} s; {taken / len(streams) / 1024:.0f} KiB of each came; {server.asked()}; "
         f"{server.anonymous_mib() - memory:.0f} MiB left"
     )
+    if most > UNSENT_MIB + BESIDE_MIB or not refused:
+        server.fails(f"answers that nobody takes have more than {UNSENT_MIB} MiB")
     if not has_cut:
         server.fails(f"answers that nobody takes are still held {IDLE_S + LATE_S} s after the last was asked for")
 
@@ -179,7 +188,7 @@ def connections(recs, folder, count):
             ("idle", idle, count),
             ("too large", large_requests, 5),
             ("a byte a second", slow_senders, 200),
-            # Fewer than the 256 requests that one tenant may have under way.
+            # Fewer than the 256 requests that one tenant may have under way, and more than their answers have room.
             ("nothing is read", who_does_not_read, 200),
         ):
             server.doing = doing

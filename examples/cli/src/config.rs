@@ -12,7 +12,7 @@ use recs_etl::extract::{ExtractConfig, OutputColumns};
 use recs_etl::source::{
     CsvConfig, CsvSource, CsvTable, ParquetConfig, ParquetSource, Source, SqliteConfig, SqliteSource,
 };
-use recs_serve::deploy::GateConfig;
+use recs_serve::deploy::{DeployConfig, GateConfig};
 use recs_serve::http::{ServeConfig, ServerConfig, TenantLimits};
 use recs_serve::index::IndexConfig;
 use recs_serve::monitor::MonitorConfig;
@@ -142,6 +142,10 @@ pub(crate) struct ServeSettings {
     pub(crate) limits: LimitSettings,
     /// Take a version out of the registry that proves unfit where it is tried before it serves, or while it does.
     pub(crate) roll_back: bool,
+    /// So long after a version came into production its failures are watched.
+    pub(crate) watch_seconds: u64,
+    /// More failures than this share of the requests (of 20 at least), and it is rolled back.
+    pub(crate) max_failures: f64,
     /// Seconds between `/readyz` saying no and the door closing, when the server is told to end: for load balancers to notice.
     pub(crate) grace_seconds: u64,
     /// What is kept of lists and events, and when people are told. Events wait in ~/.local/state/recs unless `spool` is given.
@@ -162,6 +166,8 @@ impl Default for ServeSettings {
             gate: GateConfig::default(),
             limits: LimitSettings::default(),
             roll_back: true,
+            watch_seconds: DeployConfig::default().watch_seconds,
+            max_failures: DeployConfig::default().max_failures,
             grace_seconds: 0,
             monitor: MonitorConfig::default(),
             notify: NotifySettings::default(),

@@ -90,6 +90,8 @@ pub struct Deployer {
 pub(super) struct State {
     /// Number of the change that is served, all of it.
     seen: Option<u64>,
+    /// Number of the change that is remembered on this machine's disk.
+    remembered: Option<u64>,
     /// The latest change that there is known to be.
     latest: u64,
     /// A version that serves without the registry's word.
@@ -193,10 +195,16 @@ impl Deployer {
             }
             let (number, deployment) = self.registry.current().await?;
             state.latest = state.latest.max(number);
-            match self.adopt(state, number, &deployment).await? {
+            let adopted = self.adopt(state, number, &deployment).await;
+            let is_whole = matches!(adopted, Ok(Adopted::Whole));
+            // A trial that cannot be loaded keeps nobody from knowing what serves.
+            if is_whole || self.serves_production(&deployment) && state.remembered != Some(number) {
+                self.remember(state, number, &deployment).await;
+                state.remembered = Some(number);
+            }
+            match adopted? {
                 Adopted::Whole => {
                     state.seen = Some(number);
-                    self.remember(state, number, &deployment).await;
                     return Ok(true);
                 }
                 Adopted::Partly => return Ok(false),
@@ -204,6 +212,12 @@ impl Deployer {
             }
         }
         Err(Error::registry("others change it all the time: try again"))
+    }
+
+    fn serves_production(&self, deployment: &Deployment) -> bool {
+        let serving = self.live.serving();
+        let name = serving.production.as_ref().map(|version| version.name());
+        name.is_some() && name == deployment.production.as_deref()
     }
 
     /// Serves a deployment, production first.

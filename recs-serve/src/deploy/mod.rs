@@ -25,7 +25,9 @@
 //!     tokio::spawn(deployer.follow(look, |error| eprintln!("{error}")));
 //! }
 //! let keys = Arc::new(KeyRing::new(logs).remembering(PathBuf::from("/var/cache/recs/keys.json")));
-//! keys.load(WithoutKeys::Closed).await?;
+//! for error in keys.load(WithoutKeys::Closed).await {
+//!     eprintln!("keys may be out of date: {error}");
+//! }
 //! tokio::spawn(keys.clone().follow(state.clone(), look));
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await.expect("an address that is free");
 //! let app = router(state, Auth::Gate(keys));

@@ -58,10 +58,10 @@ pub(super) async fn attend(
         tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let (app, under_way) = (app.clone(), activity.begin());
+            let (app, under_way, version) = (app.clone(), activity.begin(), request.version());
             async move {
                 let response = app.oneshot(request).await;
-                response.map(|response| hold_until_sent(response, under_way))
+                response.map(|response| hold_until_sent(response, version, under_way))
             }
         })
     };

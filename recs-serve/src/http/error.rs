@@ -236,7 +236,8 @@ impl From<Error> for Problem {
                 tracing::error!(%error, "a remote index does not answer");
                 Self::store_unavailable()
             }
-            Error::Core(error @ recs_core::Error::Store { .. }) => {
+            // What has to be there is not: a disk that was taken away.
+            Error::Core(error @ (recs_core::Error::Store { .. } | recs_core::Error::NotFound { .. })) => {
                 tracing::error!(%error, "the store does not answer");
                 Self::store_unavailable()
             }

@@ -1,6 +1,7 @@
 //! What a request holds until its answer has left.
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Version;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -34,17 +35,24 @@ impl Room {
     }
 }
 
-/// Bytes that an answer takes until it has left; none for a small one.
-pub(super) fn bytes_held(response: &Response) -> u64 {
-    let bytes = response.body().size_hint().lower();
-    if bytes > SMALL_BYTES { bytes } else { 0 }
+/// Bytes that an answer to a request of this version of HTTP takes until it has left; none for a small one. A client of HTTP/2 says
+/// itself how much it takes, so whatever the size an answer may stay here.
+pub(super) fn bytes_held(response: &Response, version: Version) -> u64 {
+    let (bytes, free) =
+        (response.body().size_hint().lower(), if version == Version::HTTP_2 { 0 } else { SMALL_BYTES });
+    if bytes > free { bytes } else { 0 }
 }
 
 /// Drops `guard` when the last byte of the answer was handed to the system, or nobody will send it any more.
 ///
 /// The guard travels with the bytes themselves: a server takes a body apart long before a slow reader has taken it.
-pub(super) fn hold_until_sent(response: Response, guard: impl Send + Sync + 'static) -> Response {
-    if response.body().size_hint().upper().is_some_and(|bytes| bytes <= SMALL_BYTES) {
+pub(super) fn hold_until_sent(
+    response: Response,
+    version: Version,
+    guard: impl Send + Sync + 'static,
+) -> Response {
+    let is_sized = response.body().size_hint().exact().is_some();
+    if is_sized && bytes_held(&response, version) == 0 {
         return response;
     }
     response.map(|inner| Body::new(Held { inner, guard: Arc::new(guard) }))
@@ -108,9 +116,13 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_hold_and_small_ones_do_not() {
-        for (size, held_after) in [(SMALL_BYTES as usize, 1), (SMALL_BYTES as usize + 1, 2)] {
+        let (one, two, small) = (Version::HTTP_11, Version::HTTP_2, SMALL_BYTES as usize);
+        for (size, version, held_after) in
+            [(small, one, 1), (small + 1, one, 2), (small, two, 2), (1, two, 2)]
+        {
             let guard = Arc::new(());
-            let response = hold_until_sent(Response::new(Body::from(vec![7; size])), Arc::clone(&guard));
+            let response =
+                hold_until_sent(Response::new(Body::from(vec![7; size])), version, Arc::clone(&guard));
             assert_eq!(Arc::strong_count(&guard), held_after);
             assert_eq!(response.body().size_hint().exact(), Some(size as u64));
             let mut body = response.into_body();

@@ -2,6 +2,7 @@
 
 use super::KeyRecord;
 use crate::error::{Error, Result};
+use recs_core::artifact::Digest;
 use recs_core::store::{NumberedLog, Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub struct KeyLog {
     log: NumberedLog,
+    /// A tenant's part of the store.
+    root: Option<TenantRoot>,
     /// Whose keys these are; None: the operator's. A record of anybody else is a forgery, or a file in the wrong place.
     owner: Option<TenantId>,
     /// Where it is, for messages.
@@ -33,7 +36,7 @@ impl KeyLog {
     /// None in practice.
     pub fn of_tenant(root: &TenantRoot) -> Result<Self> {
         let place = root.store().show("registry/keys");
-        Ok(Self { log: root.key_log()?, owner: Some(root.tenant().clone()), place })
+        Ok(Self { log: root.key_log()?, root: Some(root.clone()), owner: Some(root.tenant().clone()), place })
     }
 
     /// Those that open what concerns all tenants.
@@ -41,7 +44,12 @@ impl KeyLog {
     /// # Errors
     /// None in practice.
     pub fn of_operator(store: &Store) -> Result<Self> {
-        Ok(Self { log: store.operator_key_log()?, owner: None, place: store.show("operator/keys") })
+        Ok(Self {
+            log: store.operator_key_log()?,
+            root: None,
+            owner: None,
+            place: store.show("operator/keys"),
+        })
     }
 
     /// Number of the latest change; 0 before any. Cheaper than [`KeyLog::load`]: for looking whether anything changed.
@@ -68,6 +76,23 @@ impl KeyLog {
     /// True for a key that this log may hold.
     pub(super) fn owns(&self, key: &KeyRecord) -> bool {
         key.tenant == self.owner
+    }
+
+    /// The digest of an entry; None for one that is not there.
+    pub(super) async fn digest(&self, number: u64) -> Result<Option<Digest>> {
+        match self.log.get(number).await {
+            Ok(entry) => Ok(Some(Digest::of(&entry))),
+            Err(recs_core::Error::NotFound { .. }) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// True when the store has models of this tenant: then it is there.
+    pub(super) async fn is_there(&self) -> bool {
+        match self.root.as_ref().map(TenantRoot::model_log) {
+            Some(Ok(log)) => log.latest_number().await.is_ok_and(|number| number > 0),
+            _ => false,
+        }
     }
 
     /// The keys.

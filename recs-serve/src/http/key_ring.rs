@@ -54,37 +54,47 @@ impl KeyRing {
         Self { keys: ApiKeys::default(), logs, is_open: AtomicBool::new(false), remembered: None }
     }
 
-    /// Begins with what a file of this machine remembers of the logs, and writes there what they say from now on: hashes, no keys. So
-    /// a server may start while the store is away, with the keys that were good last. Of a log that was begun anew in the same place
-    /// nothing is believed until that file is deleted.
+    /// Remembers in a file of this machine what the logs say: hashes, no keys. So a server may start while the store is away, with the
+    /// keys that were good last. What is remembered of a log that was begun anew since is forgotten.
     #[must_use]
     pub fn remembering(mut self, file: PathBuf) -> Self {
-        let all = RememberedLog::read(&file);
-        for followed in self.logs.get_mut() {
-            let Some(found) = RememberedLog::find(&all, &followed.log) else { continue };
-            // As those from the store: what makes no sense is not mixed with others.
-            if ApiKeys::new(&found.keys).is_ok() {
-                (followed.seen, followed.records) = (Some(found.seen), found.keys.clone());
-            }
-        }
         self.remembered = Some(file);
         self
     }
 
-    /// Reads all logs, for the first time. Gives back what failed, as [`KeyRing::refresh`].
-    ///
-    /// # Errors
-    /// The first failure, as [`KeyLog::load`], where nothing is remembered of a log.
-    pub async fn load(&self, without: WithoutKeys) -> Result<Vec<Error>> {
-        // What is remembered holds where nothing else is known.
-        let _ = self.replace(&self.logs.lock().await);
-        let (mut failures, logs) = (self.refresh().await, self.logs.lock().await);
-        if logs.iter().any(|followed| followed.seen.is_none()) && !failures.is_empty() {
-            return Err(failures.swap_remove(0));
-        }
+    /// Reads all logs, for the first time. A log that cannot be read has the keys that are remembered of it, or none. Gives back what
+    /// failed, as [`KeyRing::refresh`].
+    pub async fn load(&self, without: WithoutKeys) -> Vec<Error> {
+        self.recall().await;
+        let (failures, logs) = (self.refresh().await, self.logs.lock().await);
         let is_new = logs.iter().all(|followed| followed.seen == Some(0));
         self.is_open.store(is_new && without == WithoutKeys::Open, Ordering::Relaxed);
-        Ok(failures)
+        failures
+    }
+
+    /// Begins with what is remembered, where that may be of this store.
+    async fn recall(&self) {
+        let Some(file) = self.remembered.clone() else { return };
+        let all = tokio::task::spawn_blocking(move || RememberedLog::read(&file)).await.unwrap_or_default();
+        let mut logs = self.logs.lock().await;
+        let mut is_there = false;
+        for followed in logs.iter() {
+            is_there |= within(async { Ok(followed.log.is_there().await) }).await.unwrap_or(false);
+        }
+        for followed in logs.iter_mut() {
+            let Some(found) = RememberedLog::find(&all, &followed.log) else { continue };
+            let is_it = match within(followed.log.digest(found.seen)).await {
+                Ok(Some(entry)) => found.entry == Some(entry),
+                // A store that is there, and has not what it had, was begun anew.
+                Ok(None) => found.entry.is_none() || !is_there,
+                Err(_) => true,
+            };
+            // As those from the store: what makes no sense is not mixed with others.
+            if is_it && ApiKeys::new(&found.keys).is_ok() {
+                (followed.seen, followed.records) = (Some(found.seen), found.keys.clone());
+            }
+        }
+        let _ = self.replace(&logs);
     }
 
     /// True when nobody can ask: there is no key, and it is not open either.
@@ -116,13 +126,20 @@ impl KeyRing {
         failures
     }
 
-    /// A help and no duty: a disk that takes no file is told of, and nothing else.
+    /// A help and no duty: what fails is told of, and nothing else.
     async fn remember(&self, logs: &[Followed]) {
         let Some(file) = self.remembered.clone() else { return };
-        let seen = logs.iter().filter_map(|of| Some(RememberedLog::of(&of.log, of.seen?, &of.records)));
-        let all: Vec<RememberedLog> = seen.collect();
-        let written = tokio::task::spawn_blocking(move || RememberedLog::write(&file, &all)).await;
-        if let Ok(Err(error)) = written {
+        let written = async {
+            let mut all = Vec::new();
+            for Followed { log, seen, records } in logs {
+                if let Some(seen) = seen {
+                    all.push(within(RememberedLog::of(log, *seen, records)).await?);
+                }
+            }
+            let write = tokio::task::spawn_blocking(move || RememberedLog::write(&file, &all));
+            Ok::<_, Error>(write.await.map_err(|_| Error::Worker { doing: "remembering keys" })??)
+        };
+        if let Err(error) = written.await {
             tracing::warn!(%error, "keys are not remembered for a start without the store");
         }
     }

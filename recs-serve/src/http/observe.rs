@@ -5,8 +5,9 @@ use super::router::Served;
 use super::state::Slot;
 use super::{Problem, ServeConfig};
 use crate::monitor::Monitor;
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::metrics::gauge::Gauge;
@@ -124,8 +125,8 @@ impl Traffic {
     }
 
     /// Gives the answer room until it is sent, or puts another in its place: who does not read is not to fill the memory.
-    fn take_unsent(&self, known: &Known, response: Response) -> Response {
-        let (bytes, Some(slot)) = (bytes_held(&response), known.slot.get()) else { return response };
+    fn take_unsent(&self, known: &Known, version: Version, response: Response) -> Response {
+        let (bytes, Some(slot)) = (bytes_held(&response, version), known.slot.get()) else { return response };
         if bytes == 0 {
             return response;
         }
@@ -139,10 +140,12 @@ impl Traffic {
 
 /// Wraps every route.
 pub(super) async fn observe(State(served): State<Served>, mut request: Request, next: Next) -> Response {
-    let (started, state) = (Instant::now(), &served.state);
+    let (started, state, version) = (Instant::now(), &served.state, request.version());
     let id = state.traffic().id(&request);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let known = Arc::new(Known::new(&state.metrics().in_flight, id.clone()));
+    // Nothing more to come.
+    known.has_come.store(request.body().is_end_stream(), Ordering::Relaxed);
     request.extensions_mut().insert(Arc::clone(&known));
     let span = tracing::info_span!(
         "request",
@@ -153,7 +156,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         status = tracing::field::Empty,
     );
     let response = in_time(state.config(), request, next, &known).instrument(span.clone()).await;
-    let mut response = state.traffic().take_unsent(&known, response);
+    let mut response = state.traffic().take_unsent(&known, version, response);
     let tenant = known.tenant.get();
     if let Some(tenant) = tenant {
         span.record("tenant", tracing::field::display(tenant));
@@ -167,7 +170,7 @@ pub(super) async fn observe(State(served): State<Served>, mut request: Request, 
         false => known.count(response.status().is_server_error()),
     }
     response.headers_mut().insert(REQUEST_ID, id);
-    hold_until_sent(response, known)
+    hold_until_sent(response, version, known)
 }
 
 /// Answers in time, or says that it cannot.

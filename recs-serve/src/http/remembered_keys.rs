@@ -2,6 +2,7 @@
 
 use super::{KeyLog, KeyRecord};
 use crate::deploy::put;
+use recs_core::artifact::Digest;
 use recs_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -16,12 +17,17 @@ pub(super) struct RememberedLog {
     place: String,
     /// Number of its latest change then.
     pub(super) seen: u64,
+    /// Of that entry, if it is one: a log that was begun anew has another.
+    pub(super) entry: Option<Digest>,
     pub(super) keys: Vec<KeyRecord>,
 }
 
 impl RememberedLog {
-    pub(super) fn of(log: &KeyLog, seen: u64, keys: &[KeyRecord]) -> Self {
-        Self { place: log.place().to_owned(), seen, keys: keys.to_vec() }
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn of(log: &KeyLog, seen: u64, keys: &[KeyRecord]) -> crate::Result<Self> {
+        let (place, entry) = (log.place().to_owned(), log.digest(seen).await?);
+        Ok(Self { place, seen, entry, keys: keys.to_vec() })
     }
 
     /// What is remembered of a log; nothing that is not its own.

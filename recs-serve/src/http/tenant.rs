@@ -13,6 +13,7 @@ use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use recs_core::tenant::TenantId;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// An admitted tenant. Probes: not counted against its limits, and answered however much is under way.
@@ -54,14 +55,15 @@ impl FromRequestParts<Served> for Taking {
         slot.limiter.load().request()?;
         let monitor = slot.monitor.load_full().filter(|monitor| monitor.takes_events());
         let monitor = monitor.ok_or_else(Problem::no_events)?;
-        // Versions that made room are to judge, too.
-        slot.live.touch();
-        if slot.live.is_aside() {
-            slot.live.wake().await;
-        }
-        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+        let known = parts.extensions.get::<Arc<Known>>();
+        if let Some(known) = known {
             let _ = known.monitor.set(Arc::clone(&monitor));
             served.state.traffic().take_room(known, &slot)?;
+        }
+        // Versions that made room are to judge, too.
+        slot.live.touch();
+        if slot.live.serving().production.is_none() {
+            woken(&slot, known).await;
         }
         Ok(Self { tenant, monitor })
     }
@@ -125,12 +127,12 @@ impl FromRequestParts<Served> for Loaded {
     async fn from_request_parts(parts: &mut Parts, served: &Served) -> Result<Self, Problem> {
         let admitted = Admitted::from_request_parts(parts, served).await?;
         admitted.slot.limiter.load().request()?;
-        let mut watched = None;
-        if let Some(known) = parts.extensions.get::<Arc<Known>>() {
+        let (mut watched, known) = (None, parts.extensions.get::<Arc<Known>>());
+        if let Some(known) = known {
             if let Some(monitor) = admitted.slot.monitor.load_full() {
                 let _ = known.monitor.set(Arc::clone(&monitor));
                 let is_single = parts.uri.path().ends_with("/recommend");
-                known.is_single.store(is_single, std::sync::atomic::Ordering::Relaxed);
+                known.is_single.store(is_single, Ordering::Relaxed);
                 watched = Some((monitor, known.id.clone()));
             }
             served.state.traffic().take_room(known, &admitted.slot)?;
@@ -139,11 +141,21 @@ impl FromRequestParts<Served> for Loaded {
         live.touch();
         let mut serving = live.serving();
         if serving.production.is_none() {
-            serving = live.wake().await;
+            serving = woken(&admitted.slot, known).await;
         }
         let version = serving.production.clone().ok_or_else(Problem::no_model)?;
         Ok(Self { tenant: admitted.tenant, slot: admitted.slot, serving, version, watched })
     }
+}
+
+/// What serves when versions that made room are back. That takes the server's time, although the body may still be on its way.
+async fn woken(slot: &Slot, known: Option<&Arc<Known>>) -> Arc<Serving> {
+    let had_come = known.map(|known| known.has_come.swap(true, Ordering::Relaxed));
+    let serving = slot.live.wake().await;
+    if let Some((known, had_come)) = known.zip(had_come) {
+        known.has_come.store(had_come, Ordering::Relaxed);
+    }
+    serving
 }
 
 impl Loaded {

@@ -300,6 +300,11 @@ impl Monitor {
         }
     }
 
+    /// Whether judging waits for others: see [`Retriever::waits`](crate::retriever::Retriever::waits).
+    pub fn waits(&self) -> bool {
+        self.live.serving().versions().any(|version| version.retriever().waits())
+    }
+
     /// The name under which a version's events are counted here.
     fn known_as(&self, version: &str) -> String {
         let mut known = locked(&self.known);
@@ -348,7 +353,7 @@ impl Monitor {
     /// Looks at the lists that were sampled since the last time, away from those who answer.
     ///
     /// # Errors
-    /// Those of a version that cannot answer its own customers; said once of each.
+    /// Those of a version that cannot answer its own customers, who are asked again a minute later.
     pub async fn gather(self: &Arc<Self>) -> Result<()> {
         let pending = std::mem::take(&mut *locked(&self.pending));
         self.kept.fetch_add(pending.len() as u64, Ordering::Relaxed);

@@ -5,6 +5,10 @@ use super::served::{Served, ServedReport};
 use crate::deploy::{Serving, Side, Version};
 use crate::error::Result;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Until a version that could not answer its own customers is asked again.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// In this order wherever there are two of something.
 const SIDES: [Side; 2] = [Side::Production, Side::Canary];
@@ -20,8 +24,8 @@ pub(super) struct Sides {
 #[derive(Debug, Default)]
 struct Known {
     served: Option<Served>,
-    /// A version that cannot answer its own customers.
-    broken: Option<String>,
+    /// A version that could not answer its own customers, and when.
+    broken: Option<(String, Instant)>,
 }
 
 /// What there is to begin with.
@@ -68,6 +72,10 @@ impl Sides {
     }
 }
 
+fn is_recent((broken, at): &(String, Instant), version: &Version) -> bool {
+    broken == version.name() && at.elapsed() < RETRY
+}
+
 impl Known {
     fn report(&self) -> Option<ServedReport> {
         self.served.as_ref().map(Served::report)
@@ -76,7 +84,7 @@ impl Known {
     fn is_of(&self, version: Option<&Arc<Version>>) -> bool {
         match version {
             None => self.served.is_none(),
-            Some(version) if self.broken.as_deref() == Some(version.name()) => true,
+            Some(version) if self.broken.as_ref().is_some_and(|broken| is_recent(broken, version)) => true,
             Some(version) => self.served.as_ref().is_some_and(|served| served.is_of(version.retriever())),
         }
     }
@@ -94,13 +102,15 @@ impl Known {
         match begun {
             Some(Ok(begun)) => self.served = Some(begun),
             Some(Err(error)) => {
-                (self.served, self.broken) = (None, Some(version.name().to_owned()));
+                (self.served, self.broken) = (None, Some((version.name().to_owned(), Instant::now())));
                 return Err(error);
             }
             None => {}
         }
         let retriever = version.retriever();
-        if let Some(served) = self.served.as_mut().filter(|served| served.is_of(retriever)) {
+        // What is known of another version is not of this one.
+        self.served.take_if(|served| !served.is_of(retriever));
+        if let Some(served) = &mut self.served {
             lists.iter().for_each(|list| served.push(retriever, list));
         }
         Ok(())

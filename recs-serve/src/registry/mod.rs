@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use recs_core::artifact::{Digest, MANIFEST_FILE};
 use recs_core::store::{NumberedLog, TenantRoot};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most tries against others who change the same at the same moment.
 const TRIES: usize = 20;
@@ -45,6 +47,8 @@ pub struct By {
 pub struct Registry {
     root: TenantRoot,
     log: NumberedLog,
+    /// Number of the latest change that this one, or a clone of it, has seen.
+    seen: Arc<AtomicU64>,
 }
 
 impl Registry {
@@ -53,7 +57,7 @@ impl Registry {
     /// # Errors
     /// None in practice.
     pub fn new(root: &TenantRoot) -> Result<Self> {
-        Ok(Self { root: root.clone(), log: root.deployment_log()? })
+        Ok(Self { root: root.clone(), log: root.deployment_log()?, seen: Arc::default() })
     }
 
     /// Number of the latest change; 0 before any. For looking whether anything changed.
@@ -84,15 +88,19 @@ impl Registry {
     /// What is to be served, and the number of the change that says so.
     ///
     /// # Errors
-    /// [`Error::Core`] when the store fails, or an entry is none of these.
+    /// [`Error::Core`] when the store fails, has lost what was seen of it before, or an entry is none of these.
     pub async fn current(&self) -> Result<(u64, Deployment)> {
-        match self.log.latest().await? {
-            Some((number, entry)) => Ok((number, Change::parse(number, &entry)?.deployment)),
-            None => Ok((0, Deployment::default())),
+        // A log that has lost what was seen of it is away, and not empty.
+        let number = self.log.latest_number_after(self.seen.load(Ordering::Relaxed)).await?;
+        self.seen.fetch_max(number, Ordering::Relaxed);
+        match number {
+            0 => Ok((0, Deployment::default())),
+            number => Ok((number, Change::parse(number, &self.log.get(number).await?)?.deployment)),
         }
     }
 
-    /// True when one of the changes after `seen`, up to `number`, went back: of the latest [`READ_AT_ONCE`] of them.
+    /// True when it was by going back that the version of change `number` came into production after change `seen`: looking at the
+    /// latest [`READ_AT_ONCE`] changes.
     ///
     /// # Errors
     /// As [`Registry::current`].
@@ -100,7 +108,11 @@ impl Registry {
         let read = async |number| Change::parse(number, &self.log.get(number).await?);
         let changes = stream::iter((seen + 1..=number).rev().take(READ_AT_ONCE)).map(read);
         let changes: Vec<Change> = changes.buffered(READ_AT_ONCE).try_collect().await?;
-        Ok(changes.iter().any(|change| matches!(change.action, Action::Rollback { .. })))
+        // The newest first: the one that said last what is in production.
+        let last = changes
+            .iter()
+            .find(|change| matches!(change.action, Action::Promote { .. } | Action::Rollback { .. }));
+        Ok(last.is_some_and(|change| matches!(change.action, Action::Rollback { .. })))
     }
 
     /// The audit: the latest `most` changes, the newest first.

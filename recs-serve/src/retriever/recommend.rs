@@ -92,14 +92,18 @@ impl Retriever {
         self.assemble(request, plan, source, hits)
     }
 
-    /// Answers 1 to 1000 requests together, on the host's workers; the calling thread waits. Each gets what
+    /// Answers 1 to 1000 requests together, on the host's workers, or on the calling thread where the index is one to [wait](Retriever::waits) for; the calling thread waits. Each gets what
     /// [`Retriever::recommend`] would give; scores may differ in their last bits.
     ///
     /// # Errors
     /// [`Error::Request`](crate::Error::Request) with every fault of every request; then none is answered.
     pub fn recommend_batch(&self, requests: &[Request]) -> Result<Vec<Recommendations<'_>>> {
         Request::check_batch(requests)?;
-        self.host.workers.install(|| self.batch(requests))
+        match self.waits() {
+            // Whoever waits for others keeps no worker from those who compute.
+            true => self.batch(requests),
+            false => self.host.workers.install(|| self.batch(requests)),
+        }
     }
 
     fn batch(&self, requests: &[Request]) -> Result<Vec<Recommendations<'_>>> {

@@ -1,10 +1,12 @@
 //! `recs recommend-all`: everybody's list, as Parquet in the store.
 
-use super::Context;
+use super::{Context, serve};
 use crate::args::{ModelChoice, RecommendAllArgs};
 use crate::error::Result;
 use crate::output::Report;
+use recs_core::artifact::ModelArtifact;
 use recs_serve::bulk::{Asked, BulkConfig, all_customers, json_lines, recommend_all};
+use recs_serve::deploy::Deployer;
 use recs_serve::registry::Registry;
 use recs_serve::retriever::{Host, Request, Retriever};
 use recs_serve::workers::Workers;
@@ -19,9 +21,14 @@ pub(super) async fn run(context: &Context, args: RecommendAllArgs) -> Result<Rep
         None => ModelChoice { model: Registry::new(&context.root)?.current().await?.1.production },
         Some(_) => args.model.clone(),
     };
-    let artifact = context.model(&model).await?;
+    let version = match model.model {
+        Some(version) => version,
+        None => ModelArtifact::latest_version(&context.root).await?,
+    };
     let host = Host::new(Workers::new(context.config.serve.threads)?);
-    let retriever = Arc::new(Retriever::new(Arc::new(artifact), host)?);
+    // As servers load it: mapped, with the index that it brings along.
+    let deployer = Deployer::new(&context.root, Arc::default(), host, serve::deploy_config(context))?;
+    let retriever = deployer.load(&version).await?;
     let asked = asked(&args, &retriever)?;
     let (observer, cancel) = (&*context.observer, &context.cancel);
     let config = BulkConfig::default();

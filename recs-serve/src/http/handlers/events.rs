@@ -29,7 +29,10 @@ pub(in super::super) async fn events(
         judge.judge(&mut events);
         Ok(events)
     };
-    let events = state.run(&tenant, read).await?;
+    let events = match monitor.waits() {
+        true => state.run_waiting(read).await?,
+        false => state.run(&tenant, read).await?,
+    };
     match monitor.keep(&events).await {
         Err(Error::Core(error @ recs_core::Error::Io { .. })) => {
             tracing::error!(%error, "events cannot be kept");

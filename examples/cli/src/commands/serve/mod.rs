@@ -2,6 +2,8 @@
 
 mod tenant;
 
+pub(super) use tenant::deploy_config;
+
 use super::{Context, keys};
 use crate::args::ServeArgs;
 use crate::config::LimitSettings;
@@ -127,11 +129,13 @@ async fn auth(context: &Context, roots: &[TenantRoot], state: &AppState, is_loop
     if let Some(cache) = tenant::cache(context) {
         ring = ring.remembering(cache.join(context.root.local_name()).join("keys.json"));
     }
-    for error in ring.load(without).await? {
+    let failures = ring.load(without).await;
+    for error in &failures {
         say(&format!("warning: keys may be out of date: {error}"));
     }
     if ring.is_shut() {
-        return Err(Error::config("serve.listen", NO_KEYS));
+        let unread = failures.into_iter().next().map(Error::from);
+        return Err(unread.unwrap_or_else(|| Error::config("serve.listen", NO_KEYS)));
     }
     let ring = Arc::new(ring);
     tokio::spawn(Arc::clone(&ring).follow(state.clone(), LOOK));

@@ -29,13 +29,7 @@ impl Serving<'_> {
     pub(super) async fn deploy(&self, args: &ServeArgs) -> Result<String> {
         let (state, settings, tenant) = (self.state, &self.context.config.serve, self.root.tenant());
         state.limit(tenant, settings.limits.tenant())?;
-        let config = DeployConfig {
-            gate: settings.gate.clone(),
-            roll_back: settings.roll_back,
-            index: settings.index.clone(),
-            cache: cache(self.context),
-            ..DeployConfig::default()
-        };
+        let config = deploy_config(self.context);
         let deployer = Deployer::new(self.root, state.live(tenant), self.host.clone(), config)?;
         let deployer = Arc::new(deployer.with_memory(self.memory.clone()));
         if let Some(version) = &args.model.model {
@@ -82,6 +76,20 @@ impl Serving<'_> {
         let counted = self.state.clone();
         tokio::spawn(Arc::clone(&monitor).follow(move |_| counted.background_failed("monitoring")));
         Ok(monitor)
+    }
+}
+
+/// How versions are loaded.
+pub(crate) fn deploy_config(context: &Context) -> DeployConfig {
+    let settings = &context.config.serve;
+    DeployConfig {
+        gate: settings.gate.clone(),
+        roll_back: settings.roll_back,
+        watch_seconds: settings.watch_seconds,
+        max_failures: settings.max_failures,
+        index: settings.index.clone(),
+        cache: cache(context),
+        ..DeployConfig::default()
     }
 }
 
