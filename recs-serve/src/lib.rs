@@ -35,7 +35,8 @@
 //! #     let artifact = ModelArtifact {
 //! #         metadata: ModelMetadata { model_version: "v1".into(), ..Default::default() }, config,
 //! #         weights: Arc::new(weights), vocabulary, candidates: Arc::new(candidates),
-//! #         customers: Arc::new(Customers { offsets: vec![0], ..Default::default() }), training_stats: serde_json::json!({}),
+//! #         customers: Arc::new(Customers { offsets: vec![0], ..Default::default() }),
+//! #         probe: Arc::default(), training_stats: serde_json::json!({}),
 //! #     };
 //! #     artifact.publish(&store.tenant(tenant)?, "2026-01-01T00:00:00Z").await?;
 //! #     Ok(())

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 use recs_core::artifact::{
-    Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, TestMetrics, VocabularySizes,
+    Candidates, Customers, Metrics, ModelArtifact, ModelMetadata, Probe, TestMetrics, VocabularySizes,
 };
 use recs_core::hash::fingerprint64;
 use recs_core::model::{FeatureEncoder, ModelConfig, TowerColumns, TowerModel, Weights};
@@ -118,6 +118,16 @@ fn customers() -> Customers {
     customers
 }
 
+fn probe() -> Arc<[Probe]> {
+    let probe = |c: usize| Probe {
+        customer_id: format!("c{c}"),
+        city: CITIES[c % 3].to_owned(),
+        timestamp: NOW,
+        product_ids: purchases(c).into_iter().map(product_id).collect(),
+    };
+    (0..CUSTOMERS).map(probe).collect()
+}
+
 pub(crate) fn artifact(version: &str) -> ModelArtifact {
     let mut config = ModelConfig::reference(Schema::retail());
     config.temperature = 0.5;
@@ -200,6 +210,7 @@ fn artifact_of(config: ModelConfig, version: &str) -> ModelArtifact {
         vocabulary,
         candidates,
         customers,
+        probe: probe(),
         training_stats: serde_json::json!({}),
     }
 }

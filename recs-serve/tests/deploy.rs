@@ -1,7 +1,7 @@
 //! A server that follows the registry.
 
 use crate::artifact::{NOW, artifact, host};
-use recs_core::artifact::MANIFEST_FILE;
+use recs_core::artifact::{MANIFEST_FILE, ModelArtifact};
 use recs_core::store::{Store, TenantRoot};
 use recs_core::tenant::TenantId;
 use recs_serve::Error;
@@ -170,6 +170,61 @@ async fn a_version_that_fails_at_the_gate_does_not_serve() {
     }
 }
 
+/// The model with 1,140 products more that it likes for nobody; its customers went on to buy the ten that it likes best for them. The
+/// first `spoiled` products it likes even less.
+fn judged(version: &str, spoiled: usize) -> ModelArtifact {
+    let mut artifact = artifact(version);
+    let model = Retriever::new(Arc::new(artifact.clone()), host()).unwrap();
+    let (mut probe, mut scores) = (artifact.probe.to_vec(), 0.0);
+    for asked in &mut probe {
+        let request = Request {
+            customer_id: asked.customer_id.clone(),
+            city: Some(asked.city.clone()),
+            timestamp: Some(asked.timestamp),
+            ..Request::default()
+        };
+        let ranked = model.recommend(&request).unwrap();
+        scores += ranked.items.iter().map(|item| item.score).sum::<f32>();
+        asked.product_ids = ranked.items.iter().take(10).map(|item| item.product_id.to_owned()).collect();
+    }
+    artifact.probe = probe.into();
+    let all = Arc::make_mut(&mut artifact.candidates);
+    let disliked = all.vectors.mean_axis(ndarray::Axis(0)).unwrap() * (-9.0 * scores.signum());
+    all.vectors.rows_mut().into_iter().take(spoiled).for_each(|mut row| row.assign(&(&disliked * 2.0)));
+    let more = disliked.broadcast((1140, disliked.len())).unwrap();
+    all.vectors = ndarray::concatenate![ndarray::Axis(0), all.vectors, more];
+    all.ids.extend((0..1140).map(|i| format!("new-{i}")));
+    all.names.resize(1200, String::new());
+    all.categories.resize(1200, String::new());
+    all.available.resize(1200, true);
+    all.popularity.resize(1200, 0);
+    artifact
+}
+
+/// It answers, quickly, with finite scores: only its customers would notice.
+#[tokio::test]
+async fn a_useless_model_does_not_serve() {
+    let server = server(&[]).await;
+    for (version, spoiled) in [("good", 0), ("half", 30), ("useless", 60), ("next", 0)] {
+        judged(version, spoiled).publish(&server.root, "2026-01-01T00:00:00Z").await.unwrap();
+    }
+    server.promote("useless").await;
+    let told = server.deployer.refresh().await.unwrap_err().to_string();
+    assert!(told.contains("lists drawn by lot 0.0833"), "{told}");
+    server.promote("good").await;
+    server.deployer.refresh().await.unwrap();
+    for (version, finds) in [("half", "production 1.0000"), ("useless", "production 1.0000")] {
+        server.promote(version).await;
+        server.deployer.refresh().await.unwrap();
+        assert_eq!(server.production().as_deref(), Some("good"));
+        let why = server.registry.history(1).await.unwrap().remove(0).by.why;
+        assert!(why.contains(finds), "{why}");
+    }
+    server.promote("next").await;
+    server.deployer.refresh().await.unwrap();
+    assert_eq!(server.production().as_deref(), Some("next"));
+}
+
 #[tokio::test]
 async fn with_nothing_to_go_back_to_the_failure_is_told() {
     let server = server(&["v1"]).await;
@@ -177,6 +232,11 @@ async fn with_nothing_to_go_back_to_the_failure_is_told() {
     server.promote("v1").await;
     let told = server.deployer.refresh().await.unwrap_err();
     assert!(matches!(told, Error::Registry { .. }), "{told}");
+    let told = told.to_string();
+    assert!(
+        told.contains("no version to go back to, and") && told.contains("the manifest says 12166"),
+        "{told}"
+    );
     assert!(server.production().is_none());
 }
 

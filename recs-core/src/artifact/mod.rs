@@ -5,6 +5,7 @@
 //! vocabularies.json       ids and buckets      candidates.parquet    id, name, category, ..., vector
 //! customers.parquet       id, products, counts, last day, segment
 //! model_metadata.json     sizes, hyperparameters, test metrics       training_stats.json
+//! probe.parquet           purchases of the test rows that a server judges it by
 //! index.*                 what a server maps; made by recs-serve, where the publisher has it
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! | `manifest.rs` | [`Manifest`] |
 //! | `metadata.rs` | [`ModelMetadata`], `model_metadata.json` |
 //! | `catalogue.rs` | [`Candidates`], [`Customers`] |
+//! | `probe.rs` | [`Probe`]: purchases after the training rows |
 //! | `segment.rs` | [`segment_share`]: what customers are given of whom nothing is known |
 //! | `tables.rs` | their Parquet form (feature `tables`) |
 //! | `model.rs` | [`ModelArtifact`]: publish and load (feature `tables`) |
@@ -28,6 +30,7 @@ mod manifest;
 mod metadata;
 #[cfg(feature = "tables")]
 mod model;
+mod probe;
 #[cfg(feature = "tables")]
 mod refresh;
 mod segment;
@@ -42,6 +45,7 @@ pub use manifest::{ARTIFACT_FORMAT_VERSION, MANIFEST_FILE, Manifest};
 pub use metadata::{Metrics, ModelMetadata, TestMetrics, VocabularySizes};
 #[cfg(feature = "tables")]
 pub use model::{ArtifactFiles, ModelArtifact};
+pub use probe::{MAX_PROBES, PROBE_FILE, Probe};
 #[cfg(feature = "tables")]
 pub use refresh::{Changes, Missing, Product, ProductValue, RefreshOptions, Refreshed, refresh_candidates};
 pub use segment::{segment_share, sold_by_segment};

@@ -1,10 +1,11 @@
 //! Publishing and loading a model version.
 
+use super::tables;
 use super::{
     ARTIFACT_FORMAT_VERSION, Attachment, Candidates, Customers, Digest, MANIFEST_FILE, Manifest,
     ModelMetadata,
 };
-use super::{CANDIDATES_FILE, CUSTOMERS_FILE};
+use super::{CANDIDATES_FILE, CUSTOMERS_FILE, MAX_PROBES, PROBE_FILE, Probe};
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, WEIGHTS_FILE, Weights};
 use crate::store::{Publication, Store, TenantRoot};
@@ -36,6 +37,8 @@ pub struct ModelArtifact {
     pub candidates: Arc<Candidates>,
     /// Purchases of the training rows.
     pub customers: Arc<Customers>,
+    /// Purchases that it is judged by before it serves; at most [`MAX_PROBES`] customers, none for a model without test rows.
+    pub probe: Arc<[Probe]>,
     /// Losses, durations, baselines: for people.
     pub training_stats: Value,
 }
@@ -100,7 +103,10 @@ impl ModelArtifact {
         self.candidates.validate(CANDIDATES_FILE)?;
         self.customers.validate(&self.candidates, CUSTOMERS_FILE)?;
         self.weights.check_finite(&self.config, &self.vocabulary, WEIGHTS_FILE)?;
-        self.check_dim(CANDIDATES_FILE.into())
+        match self.probe.len() {
+            0..=MAX_PROBES => self.check_dim(CANDIDATES_FILE.into()),
+            many => Err(Error::document(PROBE_FILE, format!("{many} customers, allowed are {MAX_PROBES}"))),
+        }
     }
 
     fn check_dim(&self, file: String) -> Result<()> {
@@ -140,6 +146,9 @@ impl ModelArtifact {
         let (candidates, customers) = (Arc::clone(&self.candidates), Arc::clone(&self.customers));
         let write = move |out: &mut (dyn std::io::Write + Send)| customers.write_parquet(&candidates, out);
         files.insert(CUSTOMERS_FILE.into(), publication.put_with(CUSTOMERS_FILE, write).await?.1);
+        let probe = Arc::clone(&self.probe);
+        let write = move |out: &mut (dyn std::io::Write + Send)| tables::write_probe(&probe, out);
+        files.insert(PROBE_FILE.into(), publication.put_with(PROBE_FILE, write).await?.1);
         for Attachment { name, fill } in attachments {
             if name == MANIFEST_FILE || files.contains_key(&name) {
                 return Err(Error::document(
@@ -190,8 +199,16 @@ pub struct ArtifactFiles {
 }
 
 /// All that [`ModelArtifact`] is made of.
-const FILES: [&str; 7] =
-    [MODEL_FILE, METADATA_FILE, STATS_FILE, VOCABULARY_FILE, WEIGHTS_FILE, CANDIDATES_FILE, CUSTOMERS_FILE];
+const FILES: [&str; 8] = [
+    MODEL_FILE,
+    METADATA_FILE,
+    STATS_FILE,
+    VOCABULARY_FILE,
+    WEIGHTS_FILE,
+    CANDIDATES_FILE,
+    CUSTOMERS_FILE,
+    PROBE_FILE,
+];
 
 impl ArtifactFiles {
     /// Gets the manifest of a version, and its own digest: that of all that the version is.
@@ -224,6 +241,10 @@ impl ArtifactFiles {
         let mut files = BTreeMap::new();
         for name in FILES {
             let Some(expected) = manifest.files.get(name) else {
+                // Versions that were published before there was one have none.
+                if name == PROBE_FILE {
+                    continue;
+                }
                 return Err(Error::document(shown, format!("does not list {name}")));
             };
             let bytes = folder.get(name, MAX_FILE_BYTES).await?;
@@ -252,7 +273,12 @@ impl ArtifactFiles {
             Candidates::read_parquet(self.take(CANDIDATES_FILE)?, &self.folder.show(CANDIDATES_FILE))?;
         let (customers, shown) = (self.take(CUSTOMERS_FILE)?, self.folder.show(CUSTOMERS_FILE));
         let customers = Customers::read_parquet(customers, &candidates, &shown)?;
+        let probe = match self.files.contains_key(PROBE_FILE) {
+            true => tables::read_probe(self.take(PROBE_FILE)?, &self.folder.show(PROBE_FILE))?,
+            false => Vec::new(),
+        };
         let model = ModelArtifact {
+            probe: probe.into(),
             metadata: self.parse(METADATA_FILE)?,
             config,
             weights: Arc::new(weights),

@@ -1,14 +1,14 @@
-//! Parquet form of the catalogue and of the customers.
+//! Parquet form of the catalogue, of the customers and of the probe set.
 
 use super::catalogue::invalid;
-use super::{CANDIDATES_FILE, CUSTOMERS_FILE, Candidates, Customers};
+use super::{CANDIDATES_FILE, CUSTOMERS_FILE, Candidates, Customers, MAX_PROBES, PROBE_FILE, Probe};
 use crate::error::{Error, Result};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, ListArray,
-    RecordBatch, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 use bytes::Bytes;
 use ndarray::Array2;
 use parquet::arrow::ArrowWriter;
@@ -94,6 +94,15 @@ fn item(of: DataType) -> Arc<Field> {
     Arc::new(Field::new("item", of, false))
 }
 
+fn is_list(of: DataType) -> impl Fn(&DataType) -> bool {
+    move |t| matches!(t, DataType::List(f) if *f.data_type() == of)
+}
+
+fn lists(of: DataType, offsets: &OffsetBuffer<i32>, values: ArrayRef, file: &str) -> Result<ArrayRef> {
+    let lists = ListArray::try_new(item(of), offsets.clone(), values, None);
+    Ok(Arc::new(lists.map_err(|e| Error::document(file, e.to_string()))?))
+}
+
 impl Candidates {
     pub(super) fn write_parquet(&self, out: &mut (dyn Write + Send)) -> Result<()> {
         let dim = i32::try_from(self.vectors.ncols()).unwrap_or(i32::MAX);
@@ -139,11 +148,7 @@ impl Customers {
         let offsets = OffsetBuffer::from_lengths(self.offsets.windows(2).map(|w| w[1] - w[0]));
         let product = |&i: &u32| candidates.ids.get(i as usize).map(String::as_str).unwrap_or_default();
         let ids = StringArray::from_iter_values(self.products.iter().map(product));
-        let list = |of: DataType, values: ArrayRef| {
-            ListArray::try_new(item(of), offsets.clone(), values, None)
-                .map(|l| Arc::new(l) as ArrayRef)
-                .map_err(|e| Error::document(CUSTOMERS_FILE, e.to_string()))
-        };
+        let list = |of, values| lists(of, &offsets, values, CUSTOMERS_FILE);
         let repeat =
             if self.repeat.is_empty() { vec![0.0; self.products.len()] } else { self.repeat.clone() };
         let columns: Vec<(&str, ArrayRef)> = vec![
@@ -159,8 +164,6 @@ impl Customers {
 
     pub(super) fn read_parquet(bytes: Bytes, candidates: &Candidates, file: &str) -> Result<Self> {
         let table = read(bytes, file)?;
-        let is_list =
-            |of: DataType| move |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == of);
         let products = column(&table, "product_ids", is_list(DataType::Utf8), file)?.as_list::<i32>();
         let counts = column(&table, "counts", is_list(DataType::UInt32), file)?.as_list::<i32>();
         if products.offsets() != counts.offsets() {
@@ -198,11 +201,47 @@ fn repeat(table: &RecordBatch, offsets: &OffsetBuffer<i32>, file: &str) -> Resul
     if table.column_by_name("repeat").is_none() {
         return Ok(Vec::new());
     }
-    let is = |t: &DataType| matches!(t, DataType::List(f) if *f.data_type() == DataType::Float32);
-    let lists = column(table, "repeat", is, file)?.as_list::<i32>();
+    let lists = column(table, "repeat", is_list(DataType::Float32), file)?.as_list::<i32>();
     if lists.offsets() != offsets {
         return Err(Error::corrupt(file, "product_ids and repeat have lists of different lengths"));
     }
     let values = lists.values().as_primitive::<Float32Type>().values().to_vec();
     Ok(if values.iter().all(|v| *v == 0.0) { Vec::new() } else { values })
+}
+
+pub(super) fn write_probe(probe: &[Probe], out: &mut (dyn Write + Send)) -> Result<()> {
+    let offsets = OffsetBuffer::from_lengths(probe.iter().map(|p| p.product_ids.len()));
+    let products: Vec<&String> = probe.iter().flat_map(|p| &p.product_ids).collect();
+    let products = StringArray::from_iter_values(products);
+    let text = |of: fn(&Probe) -> &str| Arc::new(StringArray::from_iter_values(probe.iter().map(of)));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("customer_id", text(|p| &p.customer_id)),
+        ("city", text(|p| &p.city)),
+        ("timestamp", Arc::new(Int64Array::from_iter_values(probe.iter().map(|p| p.timestamp)))),
+        ("product_ids", lists(DataType::Utf8, &offsets, Arc::new(products), PROBE_FILE)?),
+    ];
+    write(&batch(columns, PROBE_FILE)?, PROBE_FILE, out)
+}
+
+pub(super) fn read_probe(bytes: Bytes, file: &str) -> Result<Vec<Probe>> {
+    let table = read(bytes, file)?;
+    if table.num_rows() > MAX_PROBES {
+        let reason = format!("{} customers, allowed are {MAX_PROBES}", table.num_rows());
+        return Err(Error::corrupt(file, reason));
+    }
+    let times = column(&table, "timestamp", |t| *t == DataType::Int64, file)?.as_primitive::<Int64Type>();
+    let bought = column(&table, "product_ids", is_list(DataType::Utf8), file)?.as_list::<i32>();
+    let bought = bought.iter().map(|list| match list {
+        Some(list) => list.as_string::<i32>().iter().flatten().map(str::to_owned).collect(),
+        None => Vec::new(),
+    });
+    let (customers, cities) = (texts(&table, "customer_id", file)?, texts(&table, "city", file)?);
+    let rows = customers.into_iter().zip(cities).zip(times.values()).zip(bought);
+    let probe = |(((customer_id, city), &timestamp), product_ids)| Probe {
+        customer_id,
+        city,
+        timestamp,
+        product_ids,
+    };
+    Ok(rows.map(probe).collect())
 }

@@ -1,7 +1,10 @@
 //! Publishing and loading a model version.
 
 use recs_core::Error;
-use recs_core::artifact::{Candidates, Customers, MANIFEST_FILE, Manifest, ModelArtifact, ModelMetadata};
+use recs_core::artifact::{
+    Candidates, Customers, MANIFEST_FILE, MAX_PROBES, Manifest, ModelArtifact, ModelMetadata, PROBE_FILE,
+    Probe,
+};
 use recs_core::model::{ModelConfig, Weights};
 use recs_core::schema::{Schema, Value};
 use recs_core::store::{Store, TenantRoot};
@@ -55,8 +58,13 @@ pub(super) fn model(version: &str) -> ModelArtifact {
         vocabulary: Arc::new(vocabulary),
         candidates: Arc::new(candidates),
         customers: Arc::new(customers),
+        probe: [("1", vec!["10".to_owned(), "12".into()]), ("é", Vec::new())].map(probe).into(),
         training_stats: serde_json::json!({"epochs": 3}),
     }
+}
+
+fn probe((customer, product_ids): (&str, Vec<String>)) -> Probe {
+    Probe { customer_id: customer.into(), city: "x".into(), timestamp: -86_400, product_ids }
 }
 
 fn root(store: &Store) -> TenantRoot {
@@ -74,10 +82,24 @@ async fn a_published_model_loads_as_it_was() {
         assert_eq!(loaded.weights, published.weights);
         assert_eq!(loaded.candidates, published.candidates);
         assert_eq!(loaded.customers, published.customers);
+        assert_eq!(loaded.probe, published.probe);
         assert_eq!(loaded.config, published.config);
         assert_eq!(loaded.training_stats, published.training_stats);
         assert_eq!(loaded.candidates.by_popularity(), [1, 0, 2]);
     }
+}
+
+/// Versions of earlier releases have no probe set.
+#[tokio::test]
+async fn a_version_without_a_probe_set_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(&Store::local(folder.path()).unwrap());
+    model("v1").publish(&root, "2018-01-02T00:00:00Z").await.unwrap();
+    let path = folder.path().join("tenants/acme/models/v1").join(MANIFEST_FILE);
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(manifest["files"].as_object_mut().unwrap().remove(PROBE_FILE).is_some());
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    assert!(ModelArtifact::load(&root, "v1").await.unwrap().probe.is_empty());
 }
 
 /// Searches by bisection go by these orders.
@@ -109,9 +131,15 @@ async fn what_could_not_be_loaded_is_not_published() {
     Arc::make_mut(&mut narrow.candidates).vectors = ndarray::Array2::zeros((3, 31));
     let mut infinite = model("v1");
     Arc::make_mut(&mut infinite.candidates).vectors[[1, 2]] = f32::INFINITY;
-    for (broken, expected) in
-        [(diverged, "number 3 is NaN"), (narrow, "vector"), (infinite, "number 2 is inf")]
-    {
+    let mut long = model("v1");
+    long.probe = vec![probe(("1", Vec::new())); MAX_PROBES + 1].into();
+    let cases = [
+        (diverged, "number 3 is NaN"),
+        (narrow, "vector"),
+        (infinite, "number 2 is inf"),
+        (long, "allowed are 1024"),
+    ];
+    for (broken, expected) in cases {
         let error = broken.publish(&root(&store), "t").await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
@@ -149,7 +177,7 @@ async fn every_file_is_verified() {
     let store = Store::memory();
     let root = root(&store);
     let manifest = model("v1").publish(&root, "t").await.unwrap();
-    assert_eq!(manifest.files.len(), 7);
+    assert_eq!(manifest.files.len(), 8);
     let folder = root.model("v1").unwrap();
     for name in manifest.files.keys() {
         let good = folder.get(name, 1 << 30).await.unwrap();

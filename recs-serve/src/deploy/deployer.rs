@@ -291,6 +291,8 @@ impl Deployer {
         match self.leave(part, Some(version), error.to_string()).await {
             // Another server was faster: look again.
             Err(Error::Registry { .. }) if self.registry.latest_number().await? != number => {}
+            // Nobody reads logs at a first start: what is wrong with the version is told with what keeps it in place.
+            Err(Error::Registry { reason }) => return Err(Error::registry(format!("{reason}, and {error}"))),
             done => drop(done?),
         }
         Ok(Adopted::Outdated)

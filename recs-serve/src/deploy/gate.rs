@@ -1,5 +1,6 @@
 //! Whether a version is fit to serve.
 
+use super::probe::{Found, found};
 use crate::background;
 use crate::error::{Error, Result};
 use crate::retriever::{Request, Retriever};
@@ -18,11 +19,23 @@ pub struct GateConfig {
     /// Products that it must have, as a share of those of the version in production: a catalogue that broke down is an accident
     /// of the data.
     pub min_products: f64,
+    /// What it must find of the purchases of its probe set (customers of its test rows, in lists of 100), as a share of what
+    /// production finds of them.
+    pub min_of_production: f64,
+    /// The same, in times of what lists drawn by lot would find, for 1,000 products and more: a model that came out useless is
+    /// an accident of its training.
+    pub min_lift: f64,
 }
 
 impl Default for GateConfig {
     fn default() -> Self {
-        Self { min_recall: 0.95, max_median_ms: 100.0, min_products: 0.5 }
+        Self {
+            min_recall: 0.95,
+            max_median_ms: 100.0,
+            min_products: 0.5,
+            min_of_production: 0.8,
+            min_lift: 2.0,
+        }
     }
 }
 
@@ -37,6 +50,10 @@ pub struct Health {
     pub median_ms: f64,
     /// Products.
     pub products: usize,
+    /// Share of its probe set's purchases that it finds; None for a version without one, or with fewer than 100 purchases.
+    pub probe_recall: Option<f64>,
+    /// What production finds of them.
+    pub production_probe_recall: Option<f64>,
 }
 
 /// Fewer remembered requests than this are filled up with some of the model's own customers.
@@ -48,7 +65,8 @@ const RECALL_AT: usize = 100;
 /// Asks `version` what its tenant asked lately (`recorded`) and what its own customers could ask, twice: the first round warms
 /// it up.
 ///
-/// Cost: 32 to 64 requests twice, and 16 exact searches; the calling thread is busy meanwhile.
+/// Cost: 32 to 64 requests twice, 16 exact searches, and a request a customer of its probe set to it and to production (at most
+/// 1,024, of a training 256); the calling thread is busy meanwhile.
 ///
 /// # Errors
 /// [`Error::Unfit`] saying what it failed at.
@@ -76,10 +94,13 @@ pub fn examine(
     let asked = catch_unwind(AssertUnwindSafe(|| {
         let recall = version.recall(&probes[..probes.len().min(RECALL_PROBES)], RECALL_AT)?;
         ask(version, &probes)?;
-        Ok((recall, median(ask(version, &probes)?)))
+        let median_ms = median(ask(version, &probes)?);
+        Ok((recall, median_ms, found(version, production)?))
     }));
-    let asked: Result<(f64, f64)> = asked.map_err(|_| unfit("it panicked over a request".into()))?;
-    let (recall, median_ms) = asked.map_err(|error| unfit(format!("it failed at a request: {error}")))?;
+    let asked: Result<(f64, f64, Option<Found>)> =
+        asked.map_err(|_| unfit("it panicked over a request".into()))?;
+    let (recall, median_ms, found) =
+        asked.map_err(|error| unfit(format!("it failed at a request: {error}")))?;
     if recall < config.min_recall {
         let reason =
             format!("its index finds {recall:.3} of the best products, {} are asked for", config.min_recall);
@@ -91,7 +112,34 @@ pub fn examine(
             config.max_median_ms
         )));
     }
-    Ok(Health { probes: probes.len(), recall, median_ms, products: version.products() })
+    if let Some(reason) = found.and_then(|found| too_little(found, config)) {
+        return Err(unfit(reason));
+    }
+    Ok(Health {
+        probes: probes.len(),
+        recall,
+        median_ms,
+        products: version.products(),
+        probe_recall: found.map(|found| found.recall),
+        production_probe_recall: found.and_then(|found| found.production),
+    })
+}
+
+/// Why a version that finds so much of its probe set is not to serve.
+fn too_little(found: Found, config: &GateConfig) -> Option<String> {
+    let Found { recall, production, by_lot } = found;
+    let finds = format!("it finds {recall:.4} of what the customers of its probe set bought");
+    if let Some(production) = production.filter(|there| recall < there * config.min_of_production) {
+        let share = config.min_of_production;
+        return Some(format!(
+            "{finds}, production {production:.4}; min_of_production = {share} of that is asked for"
+        ));
+    }
+    let by_lot = by_lot.filter(|by_lot| recall < by_lot * config.min_lift)?;
+    Some(format!(
+        "{finds}, lists drawn by lot {by_lot:.4}; min_lift = {} times that is asked for",
+        config.min_lift
+    ))
 }
 
 /// Milliseconds of each answer.

@@ -44,6 +44,7 @@
 //! | `remembered.rs` | what was served last, for a start while the store is away |
 //! | `cache.rs` | versions on this machine's disk, ready to be mapped |
 //! | `gate.rs` | [`examine`]: whether a version is fit to serve |
+//! | `probe.rs` | whether it names what customers went on to buy |
 //! | `memory.rs` | [`ModelMemory`]: what models of many tenants may take; who was not asked for long makes room |
 //! | `split.rs` | [`Split`]: which customers a canary answers |
 
@@ -53,6 +54,7 @@ mod gate;
 mod live;
 mod load;
 mod memory;
+mod probe;
 mod remembered;
 mod split;
 mod watch;

@@ -32,7 +32,7 @@ pub(crate) use publish::{GRAPH_FILE, SERVED_FILE};
 
 use crate::error::{Error, Result};
 use crate::index::{HnswIndex, Index, IndexConfig};
-use recs_core::artifact::{ModelArtifact, ModelMetadata};
+use recs_core::artifact::{ModelArtifact, ModelMetadata, Probe};
 use recs_core::kernel::{Int8Blocks, Int8Codec};
 use recs_core::model::{InputSnapshot, ModelConfig, TowerModel};
 use recs_core::observe::CancelToken;
@@ -59,6 +59,8 @@ pub struct ServingModel {
     pub(crate) popular: Popular,
     /// What the inputs looked like in training.
     pub(crate) inputs: Option<InputSnapshot>,
+    /// Purchases that it is judged by before it serves.
+    pub(crate) probe: Arc<[Probe]>,
     /// Codes of the products' vectors, for a catalogue that is searched exactly.
     pub(crate) codes: Option<Int8Blocks>,
 }
@@ -84,6 +86,7 @@ impl ServingModel {
             vocabulary: artifact.vocabulary,
             products,
             customers,
+            probe: artifact.probe,
             codes: None,
         })
     }
@@ -134,7 +137,7 @@ impl ServingModel {
         }
         sections.document = json!({
             "metadata": self.metadata, "config": self.config, "vocabulary": vocabulary, "tables": tables,
-            "inputs": self.inputs,
+            "inputs": self.inputs, "probe": *self.probe,
         });
         sections
     }
@@ -188,6 +191,8 @@ impl ServingModel {
             customers: Buyers::read(sections, products.len())?,
             popular: Popular::read(sections, products.len())?,
             inputs: towers::document(sections, "inputs")?,
+            // Files that were written before there was one have none.
+            probe: towers::document::<Option<Vec<Probe>>>(sections, "probe")?.unwrap_or_default().into(),
             metadata,
             config,
             products,

@@ -44,7 +44,7 @@ use crate::model::{Buyers, Popular, ServingModel};
 use crate::workers::Workers;
 use catalogue::Catalogue;
 use query::QueryEncoder;
-use recs_core::artifact::{ModelArtifact, ModelMetadata};
+use recs_core::artifact::{ModelArtifact, ModelMetadata, Probe};
 use recs_core::model::{InputCounter, InputSnapshot, TowerModel};
 use recs_core::observe::CancelToken;
 use recs_core::schema::Schema;
@@ -86,6 +86,7 @@ pub struct Retriever {
     host: Host,
     schema: Schema,
     inputs: Option<InputSnapshot>,
+    probe: Arc<[Probe]>,
     /// Of the model and its index.
     bytes: u64,
 }
@@ -149,7 +150,16 @@ impl Retriever {
     pub fn over(model: ServingModel, index: Arc<dyn VectorIndex>, host: Host) -> Result<Self> {
         let bytes = model.bytes() + if model.codes.is_some() { 0 } else { index.extra_bytes() };
         let ServingModel {
-            metadata, config, vocabulary, tower, products, customers, popular, inputs, ..
+            metadata,
+            config,
+            vocabulary,
+            tower,
+            products,
+            customers,
+            popular,
+            inputs,
+            probe,
+            ..
         } = model;
         let (expected, got) = ((products.len(), config.embedding_dim()), (index.len(), index.dim()));
         if expected != got {
@@ -173,6 +183,7 @@ impl Retriever {
             host,
             schema: config.schema,
             inputs,
+            probe,
             bytes,
         })
     }
@@ -234,6 +245,11 @@ impl Retriever {
     /// Id of a customer by its number; they ascend by code point.
     pub fn customer(&self, number: usize) -> Option<&str> {
         self.customers.ids.get(number)
+    }
+
+    /// Purchases after its training rows, by which it can be judged.
+    pub(crate) fn probe(&self) -> &[Probe] {
+        &self.probe
     }
 
     pub(crate) fn workers(&self) -> &Workers {

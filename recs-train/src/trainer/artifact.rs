@@ -4,6 +4,7 @@ use super::evaluation::{EvaluateOptions, Evaluation, Evaluator, ReportInputs, Se
 use super::fitted::Fitted;
 use super::judge::judge;
 use super::popularity::Popularity;
+use super::probe::probe;
 use super::training::pool;
 use super::warm_start::{self, WARM_START};
 use crate::data::{NO_PRODUCT, Purchases, Split, SplitKind, TrainData, day};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 impl Fitted {
     /// The artifact of this model under the name `version`: the catalogue embedded, purchases of the rows that the
-    /// weights were trained on.
+    /// weights were trained on, and those of some customers of the test rows, by which a server judges it.
     ///
     /// # Errors
     /// [`Error::Core`] when weights and model do not fit, [`Error::Threads`].
@@ -41,6 +42,7 @@ impl Fitted {
             vectors,
         };
         let customers = customers(&self, schema, &towers)?;
+        let probe = probe(&self.data, &self.split.test, &self.vocabulary, schema)?;
         Ok(ModelArtifact {
             metadata: self.metadata(version)?,
             training_stats: self.stats(),
@@ -49,6 +51,7 @@ impl Fitted {
             vocabulary: self.vocabulary,
             candidates: Arc::new(candidates),
             customers: Arc::new(customers),
+            probe: probe.into(),
         })
     }
 
@@ -158,7 +161,12 @@ pub fn evaluate_artifact(
 }
 
 /// Texts of vocabulary ids of the field with `role`; empty text for id 0 and for a role that no field has.
-fn texts(vocabulary: &Vocabulary, schema: &Schema, role: Role, ids: &[u32]) -> Result<Vec<String>> {
+pub(super) fn texts(
+    vocabulary: &Vocabulary,
+    schema: &Schema,
+    role: Role,
+    ids: &[u32],
+) -> Result<Vec<String>> {
     let Some(field) = schema.find_role(role) else { return Ok(vec![String::new(); ids.len()]) };
     let lookup = vocabulary.lookup(&field.name)?;
     Ok(ids.iter().map(|&id| lookup.text(id).unwrap_or_default().to_owned()).collect())

@@ -14,6 +14,7 @@
 //! | `epoch.rs` | the steps of an epoch: batches, rates, divergence |
 //! | `keeper.rs` | writes a run's checkpoints, and gives a killed run back |
 //! | `evaluation/` | [`Evaluator`]: ranks and lists by blocked products; of a published model too |
+//! | `probe.rs` | test rows that a server judges the model by |
 //! | `popularity.rs` | [`Popularity`]: the baseline that every model has to beat |
 //! | `repeat.rs` | [`RepeatTerm`]: what customers buy again |
 //! | `likelihood.rs` | what its numbers are fitted by |
@@ -31,6 +32,7 @@ mod judge;
 mod keeper;
 mod likelihood;
 mod popularity;
+mod probe;
 mod repeat;
 mod run;
 mod score;

@@ -10,6 +10,7 @@ use recs_train::trainer::{Seen, TrendConfig, evaluate_artifact};
 use recs_train::{
     EarlyStopping, Error, EvaluateOptions, Evaluation, Fitted, TrainConfig, TrainData, Trainer,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) async fn trainer(rows: &[Purchase], config: TrainConfig) -> Trainer {
@@ -127,6 +128,35 @@ async fn a_published_model_is_judged_as_it_was_at_the_end_of_its_training() {
     let ((test, _), warned) = judge(&few, SplitKind::Random).await;
     assert!(test.rows > 0 && test.recall_at_100.unwrap() < 0.95, "{test:?}");
     assert!(warned, "it was trained with the other split");
+}
+
+#[tokio::test]
+async fn the_probe_set_is_what_customers_of_the_test_rows_bought() {
+    let rows = groups(300, 80, 40);
+    let config = TrainConfig { epochs: 1, ..small(TrainConfig::recommended()) };
+    let probe = trainer(&rows, config).await.fit(&Silent, &CancelToken::new()).unwrap();
+    let probe = probe.into_artifact("v1").unwrap().probe;
+    let last = rows.iter().map(|row| row.timestamp).max().unwrap();
+    let mut expected: BTreeMap<&str, Vec<&Purchase>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.timestamp > last - 7 * 86_400) {
+        expected.entry(&row.customer).or_default().push(row);
+    }
+    assert!(expected.len() > 256, "{}", expected.len());
+    assert_eq!(probe.len(), 256);
+    let hash = |customer: &str| recs_core::hash::fingerprint64(customer.as_bytes());
+    let highest = probe.iter().map(|asked| hash(&asked.customer_id)).max().unwrap();
+    for asked in probe.iter() {
+        let bought = expected.remove(asked.customer_id.as_str()).unwrap();
+        let products = |of: &mut dyn Iterator<Item = String>| of.collect::<BTreeSet<String>>();
+        assert_eq!(
+            products(&mut asked.product_ids.iter().cloned()),
+            products(&mut bought.iter().map(|row| row.product.to_string()))
+        );
+        let first = bought.iter().map(|row| row.timestamp).min().unwrap();
+        assert_eq!(asked.timestamp, first);
+        assert!(bought.iter().any(|row| row.timestamp == first && row.city == asked.city));
+    }
+    assert!(expected.keys().all(|left| hash(left) > highest));
 }
 
 /// Where days of a customer lie on both sides of the split, too.

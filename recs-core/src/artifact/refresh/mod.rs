@@ -116,6 +116,7 @@ pub fn refresh_candidates(
         vocabulary: grown.vocabulary,
         candidates: Arc::new(candidates),
         customers: listed.customers,
+        probe: Arc::clone(&artifact.probe),
         training_stats,
     };
     Ok(Refreshed { artifact, changes })
