@@ -39,6 +39,9 @@
 //! |---|---|
 //! | `live.rs` | [`Live`]: the versions that answer a tenant's requests, swapped while they come |
 //! | `deployer.rs` | [`Deployer`]: follows the registry: load, verify, warm up, gate, swap, watch, roll back |
+//! | `adopt.rs` | a deployment of the registry -> what serves |
+//! | `part.rs` | production, canary, shadow |
+//! | `state.rs` | what a deployer knows between two looks |
 //! | `load.rs` | a version from the store to a retriever that is fit to serve |
 //! | `watch.rs` | versions that fail at their requests |
 //! | `remembered.rs` | what was served last, for a start while the store is away |
@@ -48,15 +51,18 @@
 //! | `memory.rs` | [`ModelMemory`]: what models of many tenants may take; who was not asked for long makes room |
 //! | `split.rs` | [`Split`]: which customers a canary answers |
 
+mod adopt;
 mod cache;
 mod deployer;
 mod gate;
 mod live;
 mod load;
 mod memory;
+mod part;
 mod probe;
 mod remembered;
 mod split;
+mod state;
 mod watch;
 
 pub(crate) use cache::put;

@@ -1,7 +1,9 @@
 //! Versions that fail at their requests.
 
 use super::Version;
-use super::deployer::{Deployer, Part, State};
+use super::deployer::Deployer;
+use super::part::Part;
+use super::state::State;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

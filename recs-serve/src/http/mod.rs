@@ -9,7 +9,8 @@
 //! | file | what |
 //! |---|---|
 //! | `router.rs` | [`router`]: routes, limits, catching panics |
-//! | `state.rs` | [`AppState`]: tenants and their models, swapped under load; [`ServeConfig`] |
+//! | `config.rs` | [`ServeConfig`] |
+//! | `state.rs`, `slot.rs` | [`AppState`]: tenants, and what belongs to each; models are swapped under load |
 //! | `auth.rs` | [`Auth`], [`Gate`]: who may do what for which tenant |
 //! | `json.rs` | lists of products as JSON |
 //! | `keys.rs` | [`ApiKeys`]: a gate of random keys, kept as hashes |
@@ -36,6 +37,7 @@
 mod auth;
 mod body;
 mod change;
+mod config;
 mod connection;
 mod error;
 mod events;
@@ -56,6 +58,7 @@ mod request;
 mod router;
 mod server;
 mod shadow;
+mod slot;
 mod state;
 mod tenant;
 mod together;
@@ -63,6 +66,7 @@ mod together;
 pub use auth::{Ask, Auth, Gate, Refusal, Role};
 #[cfg(feature = "testing")]
 pub use change::check_change;
+pub use config::ServeConfig;
 pub use error::Problem;
 pub use events::parse_events;
 pub use key_log::KeyLog;
@@ -74,4 +78,4 @@ pub use request::{
 };
 pub use router::router;
 pub use server::{ServerConfig, serve};
-pub use state::{AppState, ServeConfig};
+pub use state::AppState;

@@ -2,7 +2,7 @@
 
 use super::held::{Room, bytes_held, hold_until_sent};
 use super::router::Served;
-use super::state::Slot;
+use super::slot::Slot;
 use super::{Problem, ServeConfig};
 use crate::monitor::Monitor;
 use axum::body::HttpBody;

@@ -2,7 +2,7 @@
 
 use super::observe::Known;
 use super::router::Served;
-use super::state::Slot;
+use super::slot::Slot;
 use super::{Ask, Auth, Problem, Role};
 use crate::deploy::{Serving, Side, Version};
 use crate::monitor::{Monitor, Prediction};

@@ -8,7 +8,7 @@
 
 use super::Problem;
 use super::router::Served;
-use super::state::Slot;
+use super::slot::Slot;
 use super::tenant::Loaded;
 use crate::deploy::{Side, Version};
 use crate::retriever::{Recommendations, Request};
