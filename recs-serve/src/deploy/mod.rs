@@ -65,6 +65,7 @@ mod split;
 mod state;
 mod watch;
 
+#[cfg(feature = "http")]
 pub(crate) use cache::put;
 pub use deployer::{DeployConfig, Deployer};
 pub use gate::{GateConfig, Health, examine};
