@@ -133,7 +133,7 @@ impl Monitor {
     /// Watches what `live` serves. Must be called in a tokio runtime; nothing is written or told before [`Monitor::follow`].
     ///
     /// # Errors
-    /// [`Error::Config`] for settings out of range, [`recs_core::Error::Io`] for a spool that cannot be opened.
+    /// [`Config`](crate::Error::Config) for settings out of range, [`recs_core::Error::Io`] for a spool that cannot be opened.
     pub fn new(
         root: &TenantRoot,
         live: Arc<Live>,

@@ -90,7 +90,7 @@ impl Monitor {
         told.into_iter().collect()
     }
 
-    /// Gathers, ships and checks until the tenant is [removed](Live::end). `failed` hears what went wrong; it is tried again.
+    /// Gathers, ships and checks until the tenant is removed. `failed` hears what went wrong; it is tried again.
     pub async fn follow(self: Arc<Self>, failed: impl Fn(&Error) + Send + Sync) {
         let tell = |done: Result<()>| {
             if let Err(error) = done {
