@@ -179,6 +179,14 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A secret cannot be had: set it, or name it rightly.
+    #[error("secret {name}: {reason}")]
+    Secret {
+        /// Its reference, e.g. `env:SHOP_PASSWORD`.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A metric was asked of scores that are not finite.
     #[error(
         "score {index} is {value}: a model with non-finite scores cannot be ranked; lower the learning rate or clip gradients"

@@ -53,6 +53,7 @@ pub mod model;
 pub mod notify;
 pub mod observe;
 pub mod schema;
+pub mod secret;
 pub mod slab;
 pub mod store;
 pub mod tenant;

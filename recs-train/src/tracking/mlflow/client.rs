@@ -1,8 +1,8 @@
 //! One request to the server, and what an answer means for what comes next.
 
 use super::config::MlflowConfig;
-use super::secret::Secret;
 use crate::error::Result;
+use recs_core::secret::Secret;
 use reqwest::header::{CONTENT_LENGTH, RETRY_AFTER};
 use reqwest::{Body, Client as Http, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! Where the runs go, and what a slow or dead server may cost.
 
 use super::names::TAG_VALUE_CHARS;
-use super::secret::Secret;
 use crate::error::{Error, Result};
+use recs_core::secret::Secret;
 use recs_core::tenant::TenantId;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};

@@ -33,7 +33,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `config.rs`, `secret.rs`, `host.rs` | settings, passwords, what the host lends |
+//! | `config.rs`, `host.rs` | settings, what the host lends |
 //! | `run.rs`, `model.rs`, `event_log.rs` | the run as the job sees it; what recs-train tells about data and model |
 //! | `trials.rs` | the trials of a search, as runs below its own |
 //! | `entry.rs`, `names.rs`, `params.rs` | a line of the spool, and what MLflow takes as names and values |
@@ -92,7 +92,6 @@ mod params;
 mod replay;
 mod report;
 mod run;
-mod secret;
 mod session;
 mod tail;
 mod trials;
@@ -102,8 +101,8 @@ mod worker;
 pub use config::MlflowConfig;
 pub use entry::Outcome;
 pub use host::MlflowHost;
+pub use recs_core::secret::Secret;
 pub use replay::replay;
 pub use report::{Refusal, Report};
 pub use run::MlflowRun;
-pub use secret::Secret;
 pub use trials::MlflowTrials;
