@@ -93,6 +93,17 @@ pub enum Error {
         #[source]
         cause: Cause,
     },
+    /// A database server cannot be reached, lets nobody in, or failed a statement.
+    #[error("{place}: {}: {cause}; {}", .failure.what(), .failure.remedy())]
+    Database {
+        /// Source, and the table where known.
+        place: Box<Place>,
+        /// What failed.
+        failure: DatabaseFailure,
+        /// What the server or the network said.
+        #[source]
+        cause: Cause,
+    },
     /// A read request contradicts itself or the source.
     #[error("{place}: {problem}")]
     Request {
@@ -185,8 +196,85 @@ impl Error {
         matches!(self, Self::Core(recs_core::Error::Cancelled))
     }
 
+    /// True when the same call may succeed later without anybody's doing: a server that restarts, a lost connection, two
+    /// transactions in each other's way.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Database { failure, .. } if failure.is_transient())
+    }
+
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub(crate) fn database(place: Place, failure: DatabaseFailure, cause: Cause) -> Self {
+        Self::Database { place: Box::new(place), failure, cause }
+    }
+
     pub(crate) fn config(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Config { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// What failed between us and a database server.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatabaseFailure {
+    /// The host name has no address.
+    Dns,
+    /// Nobody listens at the address, or a firewall refuses.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// Encryption is refused, missing, or the certificate is not trusted.
+    Tls,
+    /// User or password is wrong, or the server does not admit this client.
+    Login,
+    /// There is no such database.
+    UnknownDatabase,
+    /// The user may not do that.
+    Permission,
+    /// The server has no connection, memory or disk left, or starts or stops just now.
+    Busy,
+    /// The connection broke.
+    Lost,
+    /// Another transaction was in the way.
+    Conflict,
+    /// The server refused the statement itself.
+    Statement,
+}
+
+impl DatabaseFailure {
+    /// True when waiting may help.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Refused | Self::Timeout | Self::Busy | Self::Lost | Self::Conflict)
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Dns => "the host name cannot be resolved",
+            Self::Refused => "the connection is refused",
+            Self::Timeout => "no answer in time",
+            Self::Tls => "no encrypted connection",
+            Self::Login => "login is refused",
+            Self::UnknownDatabase => "there is no such database",
+            Self::Permission => "permission is denied",
+            Self::Busy => "the server is busy",
+            Self::Lost => "the connection was lost",
+            Self::Conflict => "another transaction was in the way",
+            Self::Statement => "the statement failed",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Dns => "check `host`",
+            Self::Refused => "check `host` and `port`, that the server runs and that no firewall is between",
+            Self::Timeout => "check `host`, `port` and the network, or raise the timeout",
+            Self::Tls => "check `tls.mode` and `tls.ca_file`, and whether the server offers TLS",
+            Self::Login => "check `user`, the secret that `password` names, and the server's list of clients",
+            Self::UnknownDatabase => "check `database`",
+            Self::Permission => "let an administrator grant it to `user`",
+            Self::Busy => "try again later, or use fewer connections",
+            Self::Lost | Self::Conflict => "try again",
+            Self::Statement => "check the tables, columns and queries in the configuration",
+        }
     }
 }
 
@@ -278,7 +366,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// Text of a value for an error message, cut so that a message stays a message.
-#[cfg_attr(not(any(feature = "csv", feature = "sqlite")), allow(dead_code))]
+#[cfg_attr(not(any(feature = "csv", feature = "postgres", feature = "sqlite")), allow(dead_code))]
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {

@@ -41,6 +41,7 @@
 //! | `csv` | yes | [`source::CsvSource`] |
 //! | `parquet` | yes | [`source::ParquetSource`] |
 //! | `sqlite` | yes | [`source::SqliteSource`], SQLite compiled in |
+//! | `postgres` | no | [`source::PostgresSource`](crate::source): PostgreSQL and what speaks its protocol |
 //! | `sql` | yes | [`engine::DataFusionEngine`]: SQL in process |
 //! | `testing` | no | `source::conformance`, the behaviour suite for sources of your own |
 
@@ -52,4 +53,4 @@ pub mod extract;
 pub mod source;
 
 pub use day::Day;
-pub use error::{Cause, Error, Place, Result};
+pub use error::{Cause, DatabaseFailure, Error, Place, Result};

@@ -9,4 +9,5 @@ mod engine;
 mod extract_oracle;
 mod formats;
 mod journey;
+mod postgres;
 mod round_trips;

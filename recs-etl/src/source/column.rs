@@ -20,6 +20,7 @@ const MAX_PRECISION: u8 = 38;
 /// # Ok::<(), recs_etl::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "json-schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 #[serde(try_from = "String", into = "String")]
 pub enum ColumnType {
     /// `true` and `false`.

@@ -4,6 +4,7 @@
 //!  csv ─┐
 //!  parquet ─┤ Source ── BatchStream of Arrow batches ──> engine (SQL) or dataset (shards)
 //!  sqlite ─┤
+//!  postgres ─┤
 //!  memory ─┘
 //! ```
 //!
@@ -17,9 +18,10 @@
 //! | `cancellable.rs` | stops a read when its job is cancelled |
 //! | `memory.rs` | [`MemorySource`]: the simplest correct source, the oracle of the others |
 //! | `conformance.rs` | the behaviour suite, public with feature `testing` |
-//! | `csv/`, `parquet/`, `sqlite/` | one connector each: `{mod,config,reader,types}` |
+//! | `database/` | what the connectors of database servers share: TCP with a reason for each failure, TLS |
+//! | `csv/`, `parquet/`, `postgres/`, `sqlite/` | one connector each: `{mod,config,reader,types}` |
 
-#[cfg(any(feature = "csv", feature = "sqlite"))]
+#[cfg(any(feature = "csv", feature = "postgres", feature = "sqlite"))]
 mod builder;
 mod cancellable;
 mod column;
@@ -27,10 +29,14 @@ mod column;
 pub mod conformance;
 #[cfg(feature = "csv")]
 mod csv;
+#[cfg(feature = "postgres")]
+mod database;
 mod filter;
 mod memory;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod predicate;
 mod pump;
 mod request;
@@ -41,9 +47,13 @@ pub(crate) use cancellable::Cancellable;
 pub use column::ColumnType;
 #[cfg(feature = "csv")]
 pub use csv::{CsvConfig, CsvSource, CsvTable};
+#[cfg(feature = "postgres")]
+pub use database::{TlsConfig, TlsMode};
 pub use memory::MemorySource;
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetConfig, ParquetSource};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresConfig, PostgresSource, SpecialValues};
 pub use predicate::{CompareOp, Predicate, Scalar};
 pub use request::{DEFAULT_BATCH_ROWS, ReadRequest};
 #[cfg(feature = "sqlite")]
